@@ -22,7 +22,7 @@ ASKED = {"accuracy": 0.983, "extinct": 0.75}  # targets for the means over the s
 
 
 def trained(train: Any, epochs: int, seed: int, pressure: float | None) -> tuple[Any, float]:
-    """Return a trained network and its training time in seconds; pressure None: dense."""
+    """Return a trained network and the training time in seconds; `pressure` None: no selection."""
     import evoprune as ep
 
     net = ep.mlp(*WIDTHS, seed=seed)
@@ -44,7 +44,7 @@ def facts(net: Any, test: Any) -> dict[str, Any]:
 
 
 def controls(net: Any, alive: list[int], test: Any) -> dict[str, dict[str, Any]]:
-    """Return facts of the dense network, and of copies pruned to `alive` by norm and at random."""
+    """Return accuracy and size of `net` (dense), and of copies pruned to `alive` in two ways."""
     found = {"dense": facts(net, test)}
     for by in ("norm", "random"):
         cut = net.copy()

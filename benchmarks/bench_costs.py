@@ -34,12 +34,15 @@ from stopwatch import Turn, working
 WIDTHS = (784, 512, 256, 10)
 BATCH, RATE, DECAY = 128, 2e-3, 0.5
 NEVER = 10**9
-# Targets: the share of a run's time that recording and the live view take; ms of an import, a plot.
+# Targets: recording and the live view as shares of a run's time; an import and a plot in ms.
 ASKED = {"recording": 0.02, "live": 0.02, "import": 300.0, "plot": 1000.0}
 
 
 class Once:
-    """A contestant that makes one call per turn; a number that the call returns is the ms."""
+    """A contestant that makes one call per turn.
+
+    Its time is what the call returns, in ms; if that is None, the duration of the call.
+    """
 
     def __init__(self, name: str, call: Callable[[], float | None]) -> None:
         self.name, self._call = name, call
@@ -90,7 +93,7 @@ class Runs:
             net, optimizer=ep.AdamW(RATE, weight_decay=DECAY), selection=ep.Selection()
         )
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ep.NothingCanDie)  # one epoch, with --quick
+            warnings.simplefilter("ignore", ep.NothingCanDie)  # --quick trains for one epoch
             return trainer.fit(self.train, epochs=self.epochs, batch_size=BATCH, **settings)
 
     def share(self, name: str, what: str, ms: list[float]) -> float:

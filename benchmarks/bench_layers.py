@@ -135,7 +135,7 @@ def ours(
 
 
 class Networks(Arena):
-    """Data of the cases, and the speed of large products."""
+    """An Arena with the data of the cases and the speed of a large matrix product."""
 
     def __init__(self, peers: Peers, folder: Path, options: Any) -> None:
         super().__init__(peers, options)
@@ -212,7 +212,7 @@ def say(name: str, row: dict[str, Any]) -> None:
 
 
 def measure(arena: Networks, name: str, case: Case, share: float, threads: int) -> dict[str, Any]:
-    """Time one network at one share and thread count."""
+    """Time a case with a share of its populations alive; return a row of the result."""
     net = living(case, share)
     data, _ = arena.data(case)
     contestants = [ours("ours", case, share, data, threads, True)]

@@ -37,7 +37,7 @@ LEAK = 1000  # maximum bytes leaked per compaction; a slab would be a thousand t
 
 
 def alone(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function of this file in its own process; return its result."""
+    """Call a function of this file in a new process; return its result."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, context) as pool:
         return pool.submit(function, *arguments).result()
@@ -242,7 +242,7 @@ def kinds(result: Result, options: Any) -> None:
 
 
 def whole_run(epochs: int) -> dict[str, Any]:
-    """Train the paper's network on MNIST with the defaults."""
+    """Train the paper's network on MNIST with default selection; return a row of the result."""
     import evoprune as ep
 
     ep.set_threads(THREADS)
@@ -264,7 +264,7 @@ def whole_run(epochs: int) -> dict[str, Any]:
 
 
 def life(n: int) -> list[tuple[int, int, int]]:
-    """Kill n populations one by one; return rows (deaths so far, bytes of process and of core)."""
+    """Remove n populations one by one; return rows (removals, bytes of process, bytes of core)."""
     import evoprune as ep
 
     net = ep.mlp(784, 2 * n, 10)
@@ -283,7 +283,7 @@ def life(n: int) -> list[tuple[int, int, int]]:
 def compactions(n: int) -> dict[str, Any]:
     """Run life() three times in one process; the first run warms up the allocator.
 
-    Memory that grows from the second run to the third, at the same number of deaths, has leaked.
+    Memory that grows from the second run to the third, at the same number of removals, has leaked.
     """
     deaths, process, core = np.moveaxis(np.array([life(n) for _ in range(3)]), -1, 0)
     return {

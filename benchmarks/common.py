@@ -252,7 +252,7 @@ class Result:
         return kept
 
     def add(self, **row: Any) -> None:
-        """Add a row, replacing one of the same case; write the file."""
+        """Add a row, which replaces an existing row of the same case, and write the file."""
         rows = self.facts["rows"]
         cases = [_case(other) for other in rows]
         if _case(row) in cases:
@@ -268,7 +268,7 @@ class Result:
         self.path.write_text(as_json(self.facts))
 
     def close(self) -> None:
-        """Print the path of the file."""
+        """Write the file and print its path."""
         self.write()
         shown = self.path.relative_to(ROOT) if self.path.is_relative_to(ROOT) else self.path
         print(f"written: {shown}")

@@ -23,12 +23,12 @@ typedef void (*sgemm)(int order, int turn_a, int turn_b, int m, int n, int k, fl
  * the same each time, so that they stay in cache. */
 typedef struct {
     int32_t m, n, k, turn_a, turn_b;
-    int32_t split; /* between threads: BY_ROWS or BY_COLUMNS of c, BY_TIMES; or BY_ONE thread */
+    int32_t split; /* how threads share the work: BY_ROWS, BY_COLUMNS, BY_TIMES or BY_ONE */
     int32_t wait; /* 1: wait at a barrier before the product */
     int32_t times;
     int32_t add;
     int32_t unused;
-    int64_t apart; /* distance in elements between the c of two threads, if split BY_TIMES */
+    int64_t apart; /* elements between the results `c` of two threads, if split BY_TIMES */
     const float *a, *b;
     float *c;
 } product;

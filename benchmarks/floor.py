@@ -60,7 +60,7 @@ def layer(at: int, batch: int, inputs: int, outputs: int, *, out_in: bool) -> li
 
 
 def library() -> ctypes.CDLL | None:
-    """Compile floor.c with the product of csrc/; return the library, None without a C compiler."""
+    """Compile floor.c and csrc/gemm.c; return the library, or None without a C compiler."""
     from evoprune import core
 
     compiler = os.environ.get("CC") or shutil.which("cc") or shutil.which("gcc")
@@ -91,7 +91,10 @@ def library() -> ctypes.CDLL | None:
 
 
 def trip_of(loaded: ctypes.CDLL | None, threads: int) -> Callable[[], float] | None:
-    """Return a function that measures the latency between processors; None for 1 thread."""
+    """Return a function that measures the latency between processors.
+
+    None if there is only 1 thread or no library.
+    """
     found: Callable[[], float] | None = None
     if loaded is not None and threads > 1:
         found = loaded.floor_trip
@@ -108,11 +111,11 @@ def openblas(path: Path | None) -> ctypes.c_void_p | None:
 
 
 class Floor:
-    """Products of a step, run by `threads` threads.
+    """The matrix products of a training step, run by `threads` threads.
 
     Args:
         loaded: the library that `library` returns.
-        blas: the address that `openblas` returns; None: our own product.
+        blas: the address that `openblas` returns; None: use `ep_gemm` of csrc/gemm.c instead.
         threads: number of threads.
     """
 
@@ -159,7 +162,10 @@ class Floor:
             raise RuntimeError("floor: no threads")
 
     def step(self, stages: Sequence[Stage], seconds: float = 0.005) -> Floor:
-        """Plan the step of any network: time every way of a product for about `seconds`."""
+        """Plan a step of any network, with the fastest way to compute each product.
+
+        Every way of a product is timed for about `seconds`.
+        """
         phases = [[stage[i] for stage in stages] for i in range(3)]
         works = {work for phase in phases for ways in phase for way in ways for work in way}
         tried = {work: list(every_way(work, self._threads)) for work in works}
@@ -201,7 +207,7 @@ class Floor:
         return min(((self._timed(p, seconds), p) for p in tried), key=lambda pair: pair[0])
 
     def _timed(self, product: Product, seconds: float) -> float:
-        """Return the seconds of a product, tried for about `seconds`."""
+        """Return the seconds that a product takes, repeated for at least `seconds` in total."""
         table = self._tabled([product], 1)
         steps, spent = 1, 0.0
         while spent < seconds:
@@ -214,8 +220,8 @@ class Floor:
     def _tabled(self, products: list[Product], chained: int) -> ctypes.Array[_Product]:
         """Return products as structs of floor.c.
 
-        Threads synchronize before each of the products 1 to `chained`, which read results of
-        previous products, unless every thread reads its own results only.
+        Products 1 to `chained` of the list read results of products before them. Threads
+        synchronize before such a product, unless every thread reads only its own results.
         """
         table = (_Product * len(products))()
         for at, (row, p) in enumerate(zip(table, products, strict=True)):
@@ -238,7 +244,7 @@ def _apart(p: Product) -> int:
 
 
 def _aligned(rng: np.random.Generator, size: int) -> np.ndarray:
-    """Return small random numbers, aligned and padded by a cache line, as our product requires."""
+    """Return small random numbers, aligned to a cache line and padded, as `ep_gemm` requires."""
     room = np.zeros(size + 32, np.float32)
     start = -room.ctypes.data % 64 // 4
     room[start : start + size] = 0.01 * rng.standard_normal(size, np.float32)

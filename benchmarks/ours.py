@@ -78,7 +78,10 @@ class Arena:
     def floors(
         self, plan: Callable[[Floor], Floor], threads: int, own: bool = True
     ) -> list[Contestant]:
-        """Return the floors: by OpenBLAS, and by our own product."""
+        """Return the floors that can run here, as contestants.
+
+        "floor" uses OpenBLAS; "floor, own product", only if `own`, uses `ep_gemm`.
+        """
         found: list[Contestant] = []
         if self.library is not None and self.blas is not None:
             found.append(Local("floor", plan(Floor(self.library, self.blas, threads)).run))

@@ -174,7 +174,10 @@ def torch_fit(
 def jax_step(
     widths: list[int], batch: int, data: Facts, decay: float, rate: float, *, scanned: bool = False
 ) -> Run:
-    """Return run(n) for jitted training steps, single or 50 in a lax.scan, with donated buffers."""
+    """Return run(n), which runs n jitted training steps with donated buffers.
+
+    With `scanned`, a call of the jitted function runs 50 steps by `lax.scan`.
+    """
     import jax
     import jax.numpy as jnp
     import optax

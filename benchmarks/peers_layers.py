@@ -111,7 +111,11 @@ def network(kind: str, shape: dict[str, Any]) -> Any:
 
 
 def load(kind: str, shape: dict[str, Any], data: dict[str, Any], channels_last: bool) -> Any:
-    """Return inputs and targets as tensors: float32 (n, channels, height, width) or int64 codes."""
+    """Return inputs and int64 targets as tensors.
+
+    Inputs are int64 codes of characters for charlm, normalized float32 data as stored for vit, and
+    otherwise float32 images (n, channels, height, width).
+    """
     import torch
 
     x, y = np.load(data["x"]), torch.from_numpy(np.load(data["y"]).astype(np.int64))
@@ -132,7 +136,7 @@ def batches(x: Any, y: Any, batch: int, channels_last: bool = False) -> Iterator
         order = torch.randperm(len(x))
         for at in range(0, len(x) - batch + 1, batch):
             rows = order[at : at + batch]
-            if channels_last:  # a row is contiguous: height, width, channels
+            if channels_last:  # each image is contiguous in memory as (height, width, channels)
                 xs = torch.index_select(x.permute(0, 2, 3, 1), 0, rows).permute(0, 3, 1, 2)
             else:
                 xs = torch.index_select(x, 0, rows)
@@ -164,7 +168,7 @@ def training(
     rate: float,
     last: bool,
 ) -> Run:
-    """Return run(n) for training steps on data from `load`; `last`: channels are last."""
+    """Return run(n), which runs n training steps on tensors from `load`; last = channels_last."""
     import torch
 
     torch.manual_seed(0)

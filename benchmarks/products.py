@@ -17,7 +17,7 @@ from math import log, prod
 from typing import Any, NamedTuple
 
 BY_ROWS, BY_COLUMNS, BY_ONE, BY_TIMES = range(4)
-BLOCKS = (64, 128, 256, 512, 1024)  # approximate lengths of blocks of rows or of summed terms
+BLOCKS = (64, 128, 256, 512, 1024)  # approximate block lengths along the dimension `Work.cut`
 WHOLE = 1 << 21  # maximum elements of the matrices of a product without blocks (cache size)
 
 
@@ -45,9 +45,10 @@ class Product:
 
 
 class Work(NamedTuple):
-    """A matrix product c (m, n) = a (m, k) b (k, n), `times` times, computed in any way.
+    """A matrix product c (m, n) = a (m, k) b (k, n) that a step computes `times` times.
 
-    `cut` is the dimension along which it may be split into blocks, "m" or "k"; "" for none.
+    `every_way` yields the ways to compute it. The product may be split into blocks along the
+    dimension `cut`, "m" or "k", or not at all if `cut` is "".
     """
 
     m: int
@@ -78,7 +79,8 @@ def stages(net: Any, batch: int) -> list[Stage]:
     facts = net.describe()
     sizes = {axis["name"]: axis["n"] for axis in facts["axes"]}
     axes = {tensor["name"]: tensor["axes"] for tensor in facts["tensors"]}
-    learned: dict[str, bool] = {"input": False}  # whether a layer before the value has parameters
+    # value -> whether the layer that computes it, or a layer before, has parameters
+    learned: dict[str, bool] = {"input": False}
     outputs = {layer["name"]: layer["output"] for layer in facts["layers"]}
     dense: dict[tuple[str, int, int, int], list[str]] = {}  # (input, m, n, k) -> names of layers
     found: list[Stage] = []
@@ -98,7 +100,8 @@ def stages(net: Any, batch: int) -> list[Stage]:
             if layer["kind"] == "dense":
                 dense.setdefault((source, m, n, k), []).append(name)
             elif stage.back[0] and m == batch * prod(sizes[axis] for axis in outputs[source][:-1]):
-                c = sizes[of_w[-2]]  # windows over dy give dx: a transposed convolution
+                c = sizes[of_w[-2]]
+                # Another way to compute dx: multiply patches of dy by the rearranged weights.
                 stage.back.append([Work(m, c, k // c * n, cut="m")])
             found.append(stage)
     places = [layer["name"] for layer in facts["layers"] if layer["macs"]]
@@ -114,13 +117,17 @@ def stages(net: Any, batch: int) -> list[Stage]:
 
 
 def _shared_end(of_w: list[str], of_y: list[str]) -> int:
-    """Return how many last axes w and y share, but less than the number of axes of w."""
+    """Return the number of trailing axes that w and y have in common, at most len(of_w) - 1."""
     most = min(len(of_w) - 1, len(of_y))
     return next((i for i in range(most) if of_w[-1 - i] != of_y[-1 - i]), most)
 
 
 def _linear(m: int, n: int, k: int, layers: int, back: bool) -> Stage:
-    """Return the products of y (m, n) = x (m, k) w (k, n) for `layers` layers with the same x."""
+    """Return the products of `layers` layers y (m, n) = x (m, k) w (k, n) with the same x.
+
+    The products of the layers may be joined to one with layers * n columns. Without `back`, there
+    is no input gradient.
+    """
     ways = [(layers, n), (1, layers * n)] if layers > 1 else [(1, n)]
     return Stage(
         forward=[[Work(m, n, k, cut="m")] * many for many, n in ways],
@@ -144,7 +151,7 @@ def every_way(work: Work, threads: int) -> Iterator[Product]:
     """Yield every way in which floor.c can compute a product, if it may be the fastest."""
     m, n, k, times, cut = work
     turned = list(combinations((False, True), repeat=2)) if not cut else []
-    if cut:  # x is stored by sample; weights and sums may be transposed
+    if cut:  # activations are stored by sample; weights and their gradients may be transposed
         turned = [(False, False), (False, True)] if cut == "m" else [(True, False)]
     shapes = [(m, n, k)] if cut != "k" else [(m, n, k), (n, m, k)]
     for (m, n, k), (turn_a, turn_b) in combinations(shapes, turned):

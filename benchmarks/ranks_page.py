@@ -71,7 +71,7 @@ def measured(facts: Facts) -> list[str]:
 
 
 def modeled(facts: Facts) -> list[str]:
-    """Return the table of the model: a batch MANY / 4 times as large on MANY processes."""
+    """Return the modeled table, for MANY processes and a batch MANY / 4 times as large."""
     rows = []
     for name, by_ranks in cases(facts).items():
         one, two = by_ranks[1], by_ranks[2]

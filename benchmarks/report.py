@@ -76,7 +76,7 @@ def against(row: Facts, name: str, *, inverse: bool = False) -> str:
 
 
 def best(row: Facts, library: str) -> str:
-    """Return the name of a library's fastest contestant in a row."""
+    """Return a library's fastest contestant in a row, except the one that draws no batches."""
     names = [n for n in row["ms"] if n.split(",")[0] == library and n != f"{library}, given batch"]
     return min(names, key=lambda n: row["ms"][n]["median"], default=library)
 
@@ -108,7 +108,10 @@ def percent(share: float) -> str:
 
 
 def extinct(mean: Facts, of: str) -> str:
-    """Return the extinct shares of a row of means: "76 % of the neurons" if `of` = "of the "."""
+    """Return the extinct shares in a row of means as text, with `of` before each name.
+
+    For example, "76 % of the neurons" with `of` = "of the ".
+    """
     shares = {key[8:]: share for key, share in mean.items() if key.startswith("extinct.")}
     return ", ".join(f"{percent(share)} {of}{what}" for what, share in shares.items())
 

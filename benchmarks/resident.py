@@ -18,7 +18,8 @@ def resident() -> int:
 def forget() -> None:
     """Reset `peak`; if the system cannot, `peak` counts from the start of the process.
 
-    First return free memory to the system, if the C library can, so that its later use counts.
+    Before that, return free memory to the system if the C library can, so that memory
+    counts when it is allocated again.
     """
     with contextlib.suppress(AttributeError, OSError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -21,7 +21,7 @@ from common import HERE, ROOT
 from stopwatch import Turn, turn
 
 PAUSE = 0.06  # seconds before a turn
-QUIET = 0.1  # a turn is repeated if other work kept more processors busy than this
+QUIET = 0.1  # a turn is repeated if other work used more than this number of processors
 TRIES = 6  # maximum number of tries of a turn
 NEAR = 150  # maximum round trip in ns between processors that share a cache
 MORE = 3  # maximum of near and far rounds together, as a multiple of the rounds that count
@@ -143,7 +143,7 @@ class Peers:
 
 
 class _Process:
-    """A process of peers.py: one line of JSON in, one line of JSON out."""
+    """A process that runs peers.py: it answers each line of JSON with a line of JSON."""
 
     def __init__(self, python: Path, library: str, threads: int) -> None:
         self.library = library

@@ -7,13 +7,14 @@
 /* What a change does to every axis. */
 typedef struct {
     ep_choice *choice; /* (n_axes) */
-    int64_t *newborn; /* (n_axes) number of new places, which have no source */
+    int64_t *added; /* (n_axes) number of new places, which have no source */
+    int64_t *newborn; /* (n_axes) how many of them are at the end of the axis */
     ep_run *runs; /* memory of all choices */
 } change;
 
 static void forget(change *c) {
     free(c->choice);
-    free(c->newborn);
+    free(c->added);
     free(c->runs);
 }
 
@@ -24,18 +25,24 @@ static bool find_change(const ep_net *net, const ep_places *places, change *c) {
         n += places[i].source ? places[i].n : 0;
     }
     c->choice = calloc((size_t)ep_max(1, net->n_axes), sizeof *c->choice);
-    c->newborn = calloc((size_t)ep_max(1, net->n_axes), sizeof *c->newborn);
+    c->added = calloc((size_t)ep_max(1, 2 * net->n_axes), sizeof *c->added);
     c->runs = malloc((size_t)n * sizeof *c->runs);
-    if (!c->choice || !c->newborn || !c->runs) {
+    if (!c->choice || !c->added || !c->runs) {
         return false;
     }
+    c->newborn = c->added + net->n_axes;
     ep_run *at = c->runs;
     for (int i = 0; i < net->n_axes; i++) {
         const ep_places *p = &places[i];
-        if (!p->source || (p->n == net->axes[i].n && p->born == 0)) {
+        int64_t stay = 0;
+        for (int64_t j = 0; p->source && j < p->n; j++) {
+            stay += p->source[j] >= 0;
+        }
+        if (!p->source || (p->n == stay && stay == net->axes[i].n && p->born == 0)) {
             continue; /* all places stay */
         }
         c->choice[i] = (ep_choice){p->n, ep_runs_of(p->source, p->n, at), at};
+        c->added[i] = p->n - stay;
         at += p->n;
         while (c->newborn[i] < p->n && p->source[p->n - 1 - c->newborn[i]] < 0) {
             c->newborn[i]++;
@@ -99,11 +106,8 @@ static bool resize_axes(draft *d, const ep_net *net, const ep_places *places) {
             if (!axis->birth) {
                 return false;
             }
-            int64_t stay = axis->n - (p->source ? p->born : 0);
-            for (int64_t j = 0; j < axis->n; j++) {
-                axis->birth[j] = j >= stay ? (int32_t)(old->next_birth + j - stay)
-                                           : old->birth[p->source ? p->source[j] : j];
-            }
+            memcpy(axis->birth, p->source ? p->birth : old->birth,
+                   (size_t)axis->n * sizeof *axis->birth);
         }
     }
     return true;
@@ -190,7 +194,7 @@ static bool has_new(const ep_net *net, const ep_layer *layer, const change *c) {
     for (int i = 0; i < layer->n_tensors; i++) {
         const ep_tensor *tensor = &net->tensors[layer->tensor[i]];
         for (int d = 0; d < tensor->rank; d++) {
-            found = found || c->newborn[tensor->axis[d]] > 0;
+            found = found || c->added[tensor->axis[d]] > 0;
         }
     }
     return found;
@@ -272,6 +276,7 @@ bool ep_resize(ep_net *net, const ep_places *places, int64_t generation, ep_erro
 void ep_places_free(ep_places *places, int n_axes) {
     for (int i = 0; places && i < n_axes; i++) {
         free(places[i].source);
+        free(places[i].birth);
     }
     free(places);
 }
@@ -288,9 +293,11 @@ ep_places *ep_places_living(const ep_net *net, int64_t most) {
             continue;
         }
         here->source = malloc((size_t)(n + most + 1) * sizeof *here->source);
-        ok = here->source != NULL;
+        here->birth = malloc((size_t)(n + most + 1) * sizeof *here->birth);
+        ok = here->source != NULL && here->birth != NULL;
         for (int64_t j = 0; ok && j < n; j++) {
             if (alive[j] > 0) {
+                here->birth[here->n] = (int32_t)ep_birth(&net->axes[p->axis], j);
                 here->source[here->n++] = (int32_t)j;
             }
         }

@@ -1,19 +1,20 @@
 /* compact: removes extinct populations from memory, and adds newborn ones. Every array along a
- * resized axis is gathered into a NEW slab. The old slab is freed once no NumPy view refers to it,
- * so earlier views stay valid and keep their old contents. Independent of layers and laws, because
- * shapes are lists of axes. */
+ * resized axis is gathered into another slab: a new one, or one that has room for births and that
+ * no NumPy view refers to. Earlier views therefore stay valid and keep their old contents; a slab
+ * is freed once no view refers to it. Independent of layers and laws, because shapes are lists of
+ * axes. */
 #ifndef EP_COMPACT_H
 #define EP_COMPACT_H
 
 #include "census.h"
 
 /* The n places (positions) along an axis of populations after a change. Place j is copied from the
- * old place source[j]. If source[j] is -1, place j is new: its parameters get initial values, and
- * its elements in all other arrays are 0. The sources of the first n - born places ascend, and
- * these places keep their birth ids; the last `born` places get new ids. `source` NULL: the axis
- * does not change. */
+ * old place source[j] and has the id birth[j]; ids ascend. If source[j] is -1, place j is new: its
+ * elements are 0, except that initial values of parameters are set, weights only at the new places
+ * at the end of an axis. The last `born` places have ids that no population had before; their
+ * sources need not ascend. `source` NULL: the axis does not change. */
 typedef struct {
-    int32_t *source;
+    int32_t *source, *birth;
     int64_t n, born;
 } ep_places;
 

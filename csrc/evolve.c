@@ -24,11 +24,14 @@ static bool make_room(const ep_net *net, ep_evolution *e) {
     e->room = ep_slab_new(each * EP_COUNT(vectors) + 2 * square);
     e->group = calloc((size_t)ep_max(1, net->n_populations), sizeof *e->group);
     e->barren = calloc((size_t)ep_max(1, net->n_populations), sizeof *e->barren);
-    if (!e->room || !e->group || !e->barren || !ep_census_open(&e->census, net)) {
+    e->returns = calloc((size_t)ep_max(1, net->n_populations), sizeof *e->returns);
+    if (!e->room || !e->group || !e->barren || !e->returns || !ep_census_open(&e->census, net)) {
         return false;
     }
     for (int i = 0; e->generation->births && i < net->n_populations; i++) {
         e->barren[i] = ep_barren(net, &net->populations[i]) != NULL;
+        e->returns[i] = e->generation->births->returns > 0 &&
+                        ep_no_return(net, &net->populations[i]) == NULL;
     }
     for (int i = 0; i < EP_COUNT(vectors); i++) {
         *vectors[i] = e->room->at + each * i;
@@ -64,7 +67,9 @@ ep_net *ep_evolution_largest(const ep_net *net, const ep_evolution *e) {
     memcpy(most->tensors, net->tensors, (size_t)net->n_tensors * sizeof *net->tensors);
     for (int i = 0; i < net->n_populations; i++) {
         ep_axis *axis = &most->axes[net->populations[i].axis];
-        if (!e->barren[i]) {
+        if (e->returns[i]) {
+            axis->n = axis->founded;
+        } else if (!e->barren[i]) {
             axis->n = ep_max(axis->n, ep_births_capacity(e->generation->births, axis->founded));
         }
     }
@@ -82,14 +87,23 @@ void ep_evolution_largest_free(ep_net *most) {
 
 /* Checks that births are possible, fit into memory and can be combined with the settings. */
 static bool check_births(const ep_net *net, const ep_evolution *e, ep_error *error) {
-    const char *why = "the network has none with a mass";
-    int bearing = 0;
+    const char *why = "the network has none with a mass", *why_not = why;
+    int bearing = 0, returning = 0;
     for (int i = 0; i < net->n_populations; i++) {
-        const char *barren = ep_barren(net, &net->populations[i]);
+        const ep_population *p = &net->populations[i];
+        const char *barren = ep_barren(net, p), *no_return = ep_no_return(net, p);
         why = barren ? barren : why;
+        why_not = no_return ? no_return : why_not;
         bearing += barren == NULL;
+        returning += no_return == NULL;
     }
-    if (!bearing) {
+    if (!returning && e->generation->births->returns > 0) {
+        return ep_fail(error, EP_BAD_VALUE,
+                       "births: returns: expected input features with masses, such as those of "
+                       "mlp(inputs=True), got none that can return: %s",
+                       why_not);
+    }
+    if (!bearing && !(e->generation->births->returns > 0)) {
         return ep_fail(error, EP_BAD_VALUE,
                        "births: expected populations that can divide without a change of outputs, "
                        "got none: %s",
@@ -160,6 +174,7 @@ void ep_evolution_free(ep_evolution *e) {
     ep_census_close(&e->census);
     free(e->group);
     free(e->barren);
+    free(e->returns);
     ep_slab_drop(e->room);
     free(e);
 }
@@ -393,6 +408,7 @@ bool ep_evolve(ep_net *net, ep_evolution *e, double pressure, double strength, e
     ep_evolve_groups(net, &e->census, e->group);
     for (int i = 0; i < net->n_populations; i++) {
         e->group[i].barren = e->barren[i];
+        e->group[i].returns = e->returns[i];
     }
     ep_real *raw = e->raw;
     for (int i = 0; i < net->n_populations; raw += e->group[i++].n) {

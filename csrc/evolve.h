@@ -50,6 +50,7 @@ typedef struct {
     ep_census census;
     ep_group *group; /* (n_populations) the populations of each layer under selection */
     bool *barren; /* (n_populations) true: no births in this layer */
+    bool *returns; /* (n_populations) true: extinct populations of this layer can return */
     ep_slab *room; /* memory of the vectors below: `overlap` (most, most), the others (most) */
     /* `raw` is the fitness before smoothing. `norm2` and `overlap` are those of ep_cohort, and the
      * other vectors are the signals with the same names in ep_signals. */

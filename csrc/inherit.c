@@ -49,6 +49,17 @@ static int summed_dimension(const ep_net *net, const ep_layer *layer, int axis) 
     return sums ? at : -1;
 }
 
+/* True if a layer that sums over `axis` has this tensor as its weights. */
+static bool is_summed(const ep_net *net, int tensor, int axis) {
+    bool found = false;
+    for (int i = 0; i < net->n_layers; i++) {
+        const ep_layer *layer = &net->layers[i];
+        found = found || (layer->n_tensors > 0 && layer->tensor[0] == tensor &&
+                          summed_dimension(net, layer, axis) >= 0);
+    }
+    return found;
+}
+
 /* Returns the axis of the layer's input 0 whose founding size affects the output of the layer, or
  * -1 if there is none. */
 static int founding_axis(const ep_net *net, const ep_layer *layer) {
@@ -115,18 +126,43 @@ static const char *follow(const ep_net *net, const ep_population *p, const ep_la
                                                    : "a layer before their masses combines them";
 }
 
-const char *ep_barren(const ep_net *net, const ep_population *population) {
+static bool are_inputs(const ep_net *net, const ep_population *population) {
     const ep_value *input = &net->values[0];
-    if (times_in(population->axis, input->rank, input->axis)) {
-        return "they are input features, which the data defines";
-    }
+    return times_in(population->axis, input->rank, input->axis) > 0;
+}
+
+/* Returns why outputs would change if a population had another one beside it that did the same, or
+ * NULL if they would not. `inputs`: the populations are input features. */
+static const char *obstacle(const ep_net *net, const ep_population *population, bool inputs) {
     stage *of = calloc((size_t)net->n_values, sizeof *of);
     const char *why = of ? NULL : "memory ran out while checking";
+    if (of && inputs) {
+        of[0] = BEFORE;
+    }
     for (int i = 0; !why && i < net->n_layers; i++) {
         why = follow(net, population, &net->layers[i], of);
     }
     free(of);
     return why;
+}
+
+const char *ep_barren(const ep_net *net, const ep_population *population) {
+    return are_inputs(net, population) ? "they are input features, which the data defines"
+                                       : obstacle(net, population, false);
+}
+
+const char *ep_no_return(const ep_net *net, const ep_population *population) {
+    if (!are_inputs(net, population)) {
+        return "they are not input features";
+    }
+    for (int i = 0; i < net->n_tensors; i++) {
+        const ep_tensor *t = &net->tensors[i];
+        if (t->role == EP_DECAYED && times_in(population->axis, t->rank, t->axis) > 0 &&
+            !is_summed(net, i, population->axis)) {
+            return "a layer has weights for each of them";
+        }
+    }
+    return obstacle(net, population, true);
 }
 
 /* ---- initial values of newborn populations --------------------------------------------------- */
@@ -200,7 +236,7 @@ static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t 
     }
 }
 
-/* Sets the mass of an immigrant, and sets to 0 the weights with which later layers read it. */
+/* Sets the mass of an immigrant or of a feature that returns, and sets to 0 the weights with which later layers read it. */
 static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real mass) {
     ep_net_numbers(net, p->mass)[place] = mass;
     ep_net_numbers(net, p->alive)[place] = 1;
@@ -229,24 +265,56 @@ static int64_t place_of(const ep_places *p, int64_t from) {
     return low;
 }
 
+/* Inserts the place of a feature that returns, so that ids stay ascending. */
+static void reinsert(ep_places *p, int32_t birth) {
+    int64_t at = p->n++;
+    for (; at > 0 && p->birth[at - 1] > birth; at--) {
+        p->source[at] = p->source[at - 1];
+        p->birth[at] = p->birth[at - 1];
+    }
+    p->source[at] = -1;
+    p->birth[at] = birth;
+}
+
+/* Returns the place of the population with this id on the axis, by binary search. */
+static int64_t place_of_birth(const ep_axis *axis, int32_t birth) {
+    int64_t low = 0, high = axis->n;
+    while (low < high) {
+        int64_t middle = (low + high) / 2;
+        if (axis->birth[middle] < birth) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    EP_ASSERT(low < axis->n && axis->birth[low] == birth);
+    return low;
+}
+
 bool ep_bear(ep_net *net, const ep_newborn *newborn, int64_t n, double mutation, ep_error *error) {
     ep_places *places = ep_places_living(net, n);
     if (!places) {
         return ep_fail(error, EP_NO_MEMORY, "network: no memory to add the newborn");
     }
     for (int64_t b = 0; b < n; b++) {
-        ep_places *p = &places[net->populations[newborn[b].group].axis];
-        p->source[p->n++] = (int32_t)newborn[b].place;
-        p->born++;
+        int axis = net->populations[newborn[b].group].axis;
+        ep_places *p = &places[axis];
+        if (newborn[b].birth < net->axes[axis].next_birth) {
+            reinsert(p, newborn[b].birth);
+        } else {
+            p->birth[p->n] = newborn[b].birth;
+            p->source[p->n++] = (int32_t)newborn[b].place;
+            p->born++;
+        }
     }
     bool ok = ep_resize(net, places, net->generation, error);
     for (int64_t b = 0; ok && b < n; b++) {
         const ep_newborn *one = &newborn[b];
         const ep_population *of = &net->populations[one->group];
-        const ep_places *p = &places[of->axis];
-        int64_t place = p->n - (net->axes[of->axis].next_birth - one->birth);
+        int64_t place = place_of_birth(&net->axes[of->axis], one->birth);
         if (one->parent >= 0) {
-            divide(net, of, place_of(p, one->place), place, one->birth, mutation);
+            int64_t parent = place_of(&places[of->axis], one->place);
+            divide(net, of, parent, place, one->birth, mutation);
         } else {
             settle(net, of, place, one->mass);
         }

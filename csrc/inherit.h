@@ -13,10 +13,16 @@
  * reason why births would change the outputs. */
 const char *ep_barren(const ep_net *net, const ep_population *population);
 
+/* Returns NULL if populations of this layer are input features that can return after extinction
+ * without changing outputs: if layers only pass them on, one by one, and read them in proportion to
+ * their mass. Otherwise returns the reason. */
+const char *ep_no_return(const ep_net *net, const ep_population *population);
+
 /* Adds the n newborn populations of a generation and removes the extinct ones. `newborn` is ordered
  * by group (index in net->populations). A parent with weights w becomes two halves with weights w
  * (1 + mutation z) and w (1 - mutation z), z normal; their optimizer moments are those of half the
- * gradient. An immigrant gets initial weights; the weights of later layers that read it are 0.
+ * gradient. An immigrant gets initial weights. A founder that returns (id < next_birth of its axis)
+ * keeps its id. The weights of later layers that read immigrants or returned founders are 0.
  * Returns false if out of memory; the network is then as it was before this call. */
 bool ep_bear(ep_net *net, const ep_newborn *newborn, int64_t n, double mutation, ep_error *error);
 

@@ -20,6 +20,7 @@ enum {
     EP_STREAM_EVOLVE = 1000,
     EP_STREAM_LAYERS = 1000000,
     EP_STREAM_BIRTHS = 2000000, /* births in tensor i: EP_STREAM_BIRTHS + i */
+    EP_STREAM_RETURNS = 3000000, /* founders that return in group i: EP_STREAM_RETURNS + i */
 };
 
 /* 128 random bits: the four words of counter `index`. */

@@ -18,7 +18,8 @@
 enum { PART = 3 };
 enum { STATUS, EVENT, LIVING, LOSS = LIVING + PART, HITS = LOSS + PART, FIELDS = HITS + PART };
 enum { STEP = 1, REMOVAL };
-/* STATUS: FAILED, 0, or 1 + the index of a layer with statistics that are not finite */
+/* STATUS is FAILED if the rank has failed, 1 + i if the statistics of layer i are not finite, and
+ * otherwise 0. */
 enum { FAILED = -1 };
 
 /* ---- the parts of the buffer ----------------------------------------------------------------- */
@@ -123,7 +124,8 @@ static uint64_t hash_living(const ep_net *net) {
     return hash ^ hash >> 32;
 }
 
-/* Writes this rank's header. Each element holds 20 bits of the hash, which are exact in a float. */
+/* Writes this rank's header. The hash of its living populations fills PART elements of 20 bits
+ * each, which a float holds exactly. */
 static void write_header(const ep_ranks *k, const ep_net *net, int status, int event) {
     memset(k->buffer, 0, (size_t)header(k) * sizeof *k->buffer);
     ep_real *mine = k->buffer + (int64_t)k->rank * FIELDS;
@@ -201,7 +203,8 @@ void ep_ranks_mark(ep_ranks *k) { k->buffer[(int64_t)k->rank * FIELDS + STATUS] 
 /* Computes the new tracked statistics, which are means over this rank's samples, and writes them,
  * times this rank's share of the batch, to `to`. The network keeps the old statistics. */
 static void write_tracked(const ep_net *net, const ep_pass *pass, double share, ep_real *to) {
-    /* turn 0 saves the old statistics in `to` and then computes the new ones; turn 1 swaps them */
+    /* turn 0 copies the old statistics to `to`, then the network computes the new ones; turn 1
+     * swaps `to` and the network's statistics */
     for (int turn = 0; turn < 2; turn++) {
         ep_real *at = to;
         for (int l = 0; l < net->n_layers; l++) {
@@ -236,7 +239,8 @@ void ep_ranks_track(const ep_ranks *k, const ep_net *net) {
     }
 }
 
-/* Writes the activities and Gram matrices that selection needs, over the rows of this rank. */
+/* Writes the activities and Gram matrices that selection needs into the buffer, computed from the
+ * rows of this rank. `share`: this rank's fraction of the rows of the batch. */
 static void write_outputs(const ep_ranks *k, const ep_net *net, const ep_pass *pass, double share) {
     for (int i = 0; i < net->n_populations; i++) {
         const ep_population *p = &net->populations[i];

@@ -44,12 +44,13 @@ EP_INLINE int64_t ep_birth(const ep_axis *axis, int64_t j) {
 /* Allocates and sets the birth ids 0 .. n - 1 of an axis. False: out of memory. */
 bool ep_axis_found(ep_axis *axis);
 
-/* Sets `at` and `n` of every tensor from the current axes, ordered by role and aligned to cache
- * lines; role r gets the range begin[r] .. begin[r + 1]. Returns the number of elements, or -1 on
- * overflow. */
+/* Lays out n tensors in a slab for the current sizes of the axes: sets `at` and `n` of each. The
+ * tensors are ordered by role and aligned to cache lines; those of role r lie between the offsets
+ * begin[r] and begin[r + 1]. Returns the number of elements of the slab, or -1 on overflow. */
 int64_t ep_layout(const ep_axis *axes, ep_tensor *tensors, int n, int64_t begin[EP_ROLES + 1]);
 
-/* n consecutive entries of an axis: to .. to + n - 1 are copied from from .. from + n - 1. */
+/* A copy of n consecutive entries of an axis: new entry `to` + i is old entry `from` + i, for
+ * i = 0 .. n - 1. */
 typedef struct {
     int32_t to, from, n;
 } ep_run;
@@ -61,12 +62,12 @@ typedef struct {
     const ep_run *run;
 } ep_choice;
 
-/* Writes the runs in which the n entries of an axis are copied from the entries source[j] to `run`
- * (n) and returns their number. A source of -1: the entry is not copied. */
+/* Groups n copies of entries into runs: new entry j is old entry source[j], and is not copied if
+ * source[j] is -1. Writes the runs to `run` (room for n) and returns their number. */
 int64_t ep_runs_of(const int32_t *source, int64_t n, ep_run *run);
 
-/* Copies an array of shape `size` to one whose axes have the entries of `choice` (rank). Both
- * arrays are contiguous. */
+/* Copies an array of shape `size` (rank) to an array in which axis d has the entries choice[d].
+ * Both arrays are contiguous. */
 void ep_gather(ep_real *to, const ep_real *from, int rank, const int64_t *size,
                const ep_choice *choice);
 

@@ -102,7 +102,7 @@ void ep_signal_activity(const ep_net *net, const ep_population *population, ep_r
 
 /* Adds the Gram matrix of the n slices of v to `to` (n, n). */
 static void add_gram(view v, const ep_real *at, ep_real *to, ep_real *scratch) {
-    if (v.after == 1) { /* columns of a (before, n) matrix */
+    if (v.after == 1) { /* the slices are the columns of a matrix (before, n) */
         ep_gemm(&(ep_product){.m = v.n,
                               .n = v.n,
                               .k = v.before,
@@ -118,7 +118,8 @@ static void add_gram(view v, const ep_real *at, ep_real *to, ep_real *scratch) {
                 scratch);
         return;
     }
-    for (int64_t i = 0; i < v.before; i++, at += v.n * v.after) { /* rows of (n, after) */
+    /* the slices consist of the rows of `before` matrices (n, after) */
+    for (int64_t i = 0; i < v.before; i++, at += v.n * v.after) {
         ep_gemm(&(ep_product){.m = v.n,
                               .n = v.n,
                               .k = v.after,
@@ -160,9 +161,10 @@ void ep_signal_cosines(int64_t n, ep_real *gram) {
     }
 }
 
-/* Returns the dimension d of a weight tensor whose slices along d are the incoming weights of the
- * populations on `axis`: the last dimension that is `axis`, if the layer's output also has this
- * axis; else -1. */
+/* Returns the dimension d of a weight tensor such that slice j along d holds the incoming weights
+ * of population j on `axis`. This is the last dimension, except dimension 0, that is `axis`.
+ * Returns -1 if there is none, if the layer's output does not have this axis, or if the tensor
+ * holds no weights. */
 static int into(const ep_net *net, const ep_layer *layer, int tensor, int axis) {
     const ep_tensor *t = &net->tensors[tensor];
     const ep_value *out = &net->values[layer->out];

@@ -1,6 +1,6 @@
 /* signals: measurements for fitness and dynamics laws on the populations of an axis: sums over the
- * weights that each population owns, activity, and similarity of pairs. Reads a network after its
- * gradients are computed and writes plain vectors. */
+ * weights that each population owns, activity, and similarity of pairs. The
+ * functions read a network after its gradients are computed, and write arrays. */
 #ifndef EP_SIGNALS_H
 #define EP_SIGNALS_H
 
@@ -14,7 +14,8 @@ void ep_signal_activity(const ep_net *net, const ep_population *population, ep_r
 /* to[i * n + j] = inner product of the outputs of populations i and j over the last batch. */
 void ep_signal_activity_gram(const ep_net *net, const ep_population *population, ep_real *to,
                              ep_real *scratch);
-/* Replaces a Gram matrix (n, n) by cosines, clamped to [0, 1]; 0 for a zero output. */
+/* Replaces the Gram matrix (n, n) of n vectors by their cosines, clamped to [0, 1]. The cosine of a
+ * zero vector and another vector is 0. */
 void ep_signal_cosines(int64_t n, ep_real *gram);
 /* to[i * n + j] = inner product of the incoming weights of populations i and j. */
 void ep_signal_weight_overlap(const ep_net *net, const ep_population *population, ep_real *to,

@@ -1,5 +1,5 @@
-/* targets: the targets of some samples: their layout, gathering and weights, and the loss of
- * predictions. A prediction is one sample or one position of a sequence. */
+/* targets: lays out, gathers and weights the targets of samples, and computes the loss. A network
+ * makes one prediction for each sample, or for each position of a sequence. */
 #ifndef EP_TARGETS_H
 #define EP_TARGETS_H
 

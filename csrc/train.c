@@ -35,8 +35,8 @@ typedef struct {
     ep_targets targets;
     draw draws[2];
     ep_real *loss, *hit; /* per prediction of the batch */
-    /* The gradient tasks, in `found` ordered by layer and in `tasks` by owner: tasks owned[w] to
-     * owned[w + 1] - 1 belong to worker w. */
+    /* `found` and `tasks` both hold the gradient tasks. `found` is ordered by layer, `tasks` by
+     * worker: tasks[owned[w]] to tasks[owned[w + 1] - 1] belong to worker w. */
     ep_task *found, *tasks;
     int64_t *owned;
     int workers;
@@ -176,7 +176,8 @@ static void assign_tasks(run *r) {
 /* True if the optimizer needs the whole gradient: its norm, or its sum over the ranks. */
 static bool waits_for_all(const run *r) { return r->regime->clip > 0 || r->job->ranks; }
 
-/* Runs the worker's own tasks, then tasks that other workers have not started. */
+/* Runs the worker's own tasks, then tasks that other workers have not started. The last worker
+ * draws the next batch first. */
 static void do_gradients(run *r, ep_pass *pass, int part, int parts) {
     pass->ready = waits_for_all(r) ? NULL : ready;
     pass->ready_context = r;
@@ -334,8 +335,8 @@ static void work(ep_workers *workers, int part, int parts, void *context) {
 
 /* ---- many steps ------------------------------------------------------------------------------ */
 
-/* Makes room in the network, and sets the capacities for partial norms and tasks, for what the
- * network needs after births have made it as large as they can. */
+/* Allocates memory for the largest network that births can produce, and sets the capacities of
+ * `norms` and of the arrays of tasks for it. */
 static bool plan_births(run *r) {
     ep_net *largest = ep_evolution_largest(r->net, r->regime->evolution);
     if (!largest) {

@@ -29,11 +29,12 @@ static void measure(const ep_net *net, int i, int64_t *width, int64_t *least) {
     *least = ep_max(1, weights / *width / WORTH);
 }
 
-/* Returns the end of the group of layers, starting at `first`, that processes *chunk rows at a
- * time, so that intermediate results stay in L2. The group ends before the next layer that couples
- * samples, and before a layer that would make the largest `least` times the largest `width` of the
- * group (see measure) exceed NEAR. If layer `first` alone exceeds NEAR, it is a group of its own
- * and takes all rows at once. Results do not depend on *chunk. */
+/* Finds a group of layers, starting at `first`, that is run on *chunk rows at a time, so that
+ * intermediate results stay in L2. Sets *chunk and returns the index of the layer after the group.
+ * The group ends before the next layer that couples samples, or before a layer with which
+ * max(least) * max(width) over the group's layers (see measure) would exceed NEAR. If layer `first`
+ * alone exceeds NEAR, it is the whole group and takes all rows at once. Results do not depend on
+ * *chunk. */
 static int group_end(const ep_net *net, const ep_pass *pass, int first, ep_way way,
                      int64_t *chunk) {
     int64_t widest, most;
@@ -110,8 +111,9 @@ static int64_t parts_by_size(const ep_net *net, const ep_layer *layer) {
     return n / NUMBERS;
 }
 
-/* Returns the number of parts of a layer's gradient. Every part reads x and dy, so parts are large:
- * 1 / TASKS of a worker's share of `all` multiply-adds, but at least `least`, about 20 us. */
+/* Returns the number of parts of a layer's gradient. `all`: multiply-adds per sample of all layers.
+ * Every part reads x and dy, so parts are large: 1 / TASKS of a worker's share of the batch's
+ * multiply-adds, but at least `least` (about 20 us). */
 static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, double all) {
     const double least = 2e6; /* multiply-adds */
     double each = all * (double)net->rows / ((double)TASKS * workers);
@@ -119,7 +121,7 @@ static int64_t parts_of(const ep_net *net, const ep_layer *layer, int workers, d
     return ep_max(1, ep_min(ep_max(parts, parts_by_size(net, layer)), MOST));
 }
 
-/* By parts_of(), a layer has at most 1 + floor(work / each) parts or parts_by_size() parts, where
+/* By parts_of(), a layer has at most max(1 + floor(work / each), parts_by_size()) parts, where
  * `each` is at least 1 / (TASKS * workers) of the work of all layers. So the sum of floor(work /
  * each) over all layers is at most TASKS * workers. Removals only reduce parts_by_size(). */
 int64_t ep_walk_tasks_most(const ep_net *net, int workers) {
@@ -132,7 +134,7 @@ int64_t ep_walk_tasks_most(const ep_net *net, int workers) {
 
 int64_t ep_walk_tasks(const ep_net *net, int workers, ep_task *tasks) {
     int64_t n = 0;
-    double all = 0; /* multiply-adds of all layers per sample */
+    double all = 0; /* multiply-adds per sample of all layers that have a gradient */
     for (int i = 0; i < net->n_layers; i++) {
         all += net->layers[i].kind->gradient ? net->layers[i].work : 0;
     }

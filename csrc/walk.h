@@ -18,8 +18,8 @@ typedef struct {
 int64_t ep_walk_tasks(const ep_net *net, int workers, ep_task *tasks);
 /* Upper bound of ep_walk_tasks() for any number of rows, now or after any removal. */
 int64_t ep_walk_tasks_most(const ep_net *net, int workers);
-/* Runs a task for its layer, then for the other layers that use the mass of this layer, which add
- * their terms to the gradient. */
+/* Runs a gradient task for its layer. Then every other layer that uses the same mass adds its terms
+ * to the gradient of the mass. */
 void ep_walk_gradient(const ep_net *net, const ep_pass *pass, const ep_task *task);
 /* Returns the first layer with non-finite batch statistics, or NULL. Call before the update. */
 const ep_layer *ep_walk_unsound(const ep_net *net, const ep_pass *pass);

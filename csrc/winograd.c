@@ -12,7 +12,7 @@ enum {
     MOST_SIDE = 6, /* largest side of an input tile */
     WEIGHTS = 262144, /* maximum number of transformed weights per block */
     LEAST = 32, /* minimum number of filters per block */
-    NUMBERS = 131072, /* maximum number of transformed inputs and outputs per block */
+    NUMBERS = 131072, /* maximum elements of transformed inputs and outputs per block */
     FEWEST = 16, /* minimum number of tiles per block */
     MOST = 256, /* maximum number of tiles per block */
 };
@@ -197,10 +197,10 @@ EP_INLINE void place(tile *where, int side, int64_t image, int64_t h, int64_t w,
 
 /* ---- many tiles ----------------------------------------------------------------------------- */
 
-/* apart: elements from one rows x columns plane to the next, with one cache line of padding, since
- * planes a power of two apart would map to few sets of the cache. whole: n rounded up to whole
- * vectors. */
+/* Returns the distance in elements between the starts of two planes (rows, columns). One cache line
+ * of padding avoids planes a power of two apart, which would map to few sets of the cache. */
 EP_INLINE int64_t apart(int64_t rows, int64_t columns) { return rows * columns + (int64_t)EP_LINE; }
+/* Returns n rounded up to a multiple of the elements of a vector. */
 EP_INLINE int64_t whole(int64_t n) { return (n + EP_LANES - 1) / EP_LANES * EP_LANES; }
 
 typedef struct {

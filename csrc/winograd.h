@@ -26,9 +26,10 @@ double ep_winograd_cost(const ep_winograd *s);
  * filters. */
 int64_t ep_winograd_scratch(int taps, int64_t c, int64_t filters);
 
-/* Writes the convolution of `images` images to y or, if `add`, adds it to y. `transposed`: w (taps,
- * taps, filters, c) holds the weights of a forward convolution, and y is the gradient of its input.
- * May read up to one cache line past the end of x and w. */
+/* Writes the convolution of `images` images x with weights w to y or, if `add`, adds it to y. If
+ * `transposed`, w (taps, taps, filters, c) holds the weights of a forward convolution, x is the
+ * gradient of its output, and y becomes the gradient of its input. May read up to one cache line
+ * past the end of x and w. */
 void ep_winograd_convolve(const ep_winograd *s, int64_t images, const ep_real *x, const ep_real *w,
                           bool transposed, ep_real *y, bool add, ep_real *scratch);
 

@@ -1,6 +1,6 @@
 """Selection on any PyTorch model, in the user's own training loop; see `Evolution`.
 
-The code is in evoprune.bridges.torch. `import evoprune` imports neither.
+The code is in evoprune.bridges.torch. `import evoprune` imports neither this module nor that one.
 """
 
 from evoprune.bridges.torch.callbacks import lightning_callback, transformers_callback

@@ -12,6 +12,9 @@ order; the test set is read once, after the last epoch.
 births_early.json has longer runs with input dropout, whose accuracy is on 5,000 held-out images:
 births only while the learning rate is high, so that newborn populations have time to learn, beside
 selection without births, and growth from 32-16 beside gradual pruning to the same shape.
+
+births_returns.json has networks with masses of inputs on the tasks of features.py, whose extinct
+input features return or do not.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from typing import Any
 
 import controls
 import lab
+import numpy as np
 from lab import Job, Lab, Row
 
 import evoprune as ep
@@ -52,6 +56,11 @@ class Trial:
         births: settings of births; None: there are none.
         dropout: share of the inputs that is dropped in training.
         told: the trial whose final shape gradual pruning is given; "": selection finds its shape.
+        zeroed: set the optimizer's moments of both halves to 0 at every division; by default they
+            inherit those of their parent.
+        decay: weight decay.
+        lifespan: generations without fitness until extinction, as a share of the run; None: the
+            default.
     """
 
     sizes: str = LARGE
@@ -59,24 +68,78 @@ class Trial:
     births: ep.Births | None = None
     dropout: float = 0.3
     told: str = ""
+    zeroed: bool = False
+    decay: float = DECAY
+    lifespan: float | None = None
+
+
+def early_births(rate: str | float = "upkeep", least: float = 0.75, **settings: Any) -> ep.Births:
+    """Return births while the learning rate is at least a share of its start."""
+    return ep.Births(rate, least_strength=least, **settings)
+
+
+def growing(**settings: Any) -> ep.Births:
+    """Return births with which a small network grows in the first half of a run."""
+    return early_births(least=0.5, capacity=4, every=50, **settings)
 
 
 TRIALS = {
     "no births": Trial(),
-    "vacancies": Trial(births=ep.Births("vacancies", least_strength=0.75)),
-    "upkeep": Trial(births=ep.Births("upkeep", least_strength=0.75)),
-    "immigrants": Trial(births=ep.Births("vacancies", kind="immigration", least_strength=0.75)),
-    "grown": Trial(SMALL, 0.3, ep.Births(capacity=4, every=50, least_strength=0.5)),
+    "no births, pressure 2.3": Trial(pressure=2.3),
+    "no births, pressure 2": Trial(pressure=2.0),
+    "vacancies": Trial(births=early_births("vacancies")),
+    "upkeep": Trial(births=early_births()),
+    "upkeep, pressure 5": Trial(pressure=5.0, births=early_births()),
+    "upkeep, pressure 2.5": Trial(pressure=2.5, births=early_births()),
+    "short lifespan": Trial(pressure=2.3, lifespan=0.04),
+    "short lifespan, upkeep": Trial(births=early_births(every=50), lifespan=0.04),
+    "short lifespan, upkeep to half": Trial(births=early_births(least=0.5), lifespan=0.04),
+    "upkeep, mutation 0.3": Trial(births=early_births(mutation=0.3)),
+    "upkeep, moments zeroed": Trial(births=early_births(), zeroed=True),
+    "upkeep, all of the run": Trial(births=early_births(least=0.0)),
+    "immigrants": Trial(births=early_births("vacancies", kind="immigration")),
+    "few immigrants": Trial(births=early_births(2e-4, kind="immigration")),
+    "grown": Trial(SMALL, 0.3, growing()),
+    "grown, moments zeroed": Trial(SMALL, 0.3, growing(), zeroed=True),
+    "grown, mutation 0.3": Trial(SMALL, 0.3, growing(mutation=0.3)),
+    "grown by immigrants": Trial(SMALL, 0.3, growing(kind="immigration")),
     "gradual of grown": Trial(told="grown"),
+    "gradual of grown, decay 0.1": Trial(told="grown", decay=0.1),
 }
 
 
-def trained(job: Job, selection: ep.Selection, train: Any) -> tuple[ep.Network, ep.History]:
+def trained(
+    job: Job, selection: ep.Selection, train: Any, zeroed: bool = False
+) -> tuple[ep.Network, ep.History]:
     """Train the network of a job under a selection; return network and history."""
     net = lab.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=selection, optimizer=optimizer)
-    return net, trainer.fit(train, epochs=job.epochs, batch_size=job.batch, progress=False)
+    run: dict[str, Any] = {"epochs": job.epochs, "batch_size": job.batch, "progress": False}
+    per_epoch = -(-len(train) // job.batch)
+    every = selection.births.every if zeroed and selection.births else job.epochs * per_epoch
+    stops = [step / per_epoch for step in range(every, job.epochs * per_epoch, every)]
+    history = trainer.fit(train, until=stops[0] if stops else None, **run)
+    for stop in [*stops[1:], None] if stops else ():
+        born = history.births
+        zero_moments(net, born[born["step"] == net.step])
+        history = trainer.resume(train, until=stop, progress=False)
+    return net, history
+
+
+def zero_moments(net: ep.Network, born: Any) -> None:
+    """Set the moments of the populations that have just been born, and of their parents, to 0."""
+    told = net.core.describe()
+    axis_of = {p["layer"]: p["axis"] for p in told["populations"]}
+    for layer in np.unique(born["layer"]):
+        rows = born[born["layer"] == layer]
+        ids = np.concatenate([rows["birth"], rows["parent"]])
+        places = np.searchsorted(net.births(str(layer)), ids[ids >= 0])
+        for tensor in told["tensors"]:
+            for d, axis in enumerate(tensor["axes"]):
+                if axis == axis_of[layer] and tensor["role"] in ("decayed", "free"):
+                    for moments in net.moments:
+                        np.moveaxis(moments[tensor["name"]], d, 0)[places] = 0
 
 
 def measured(job: Job, quick: bool) -> dict[str, Row]:
@@ -128,7 +191,11 @@ def tried(trial: Trial, job: Job, told: Row, quick: bool) -> Row:
         done = controls.gradual(job, train, controls.Found(told))
         net, born, macs = done.net, 0, done.macs / job.epochs
     else:
-        net, history = trained(job, ep.Selection(trial.pressure, births=trial.births), train)
+        generations = job.epochs * -(-len(train) // job.batch)
+        life = None if trial.lifespan is None else trial.lifespan * generations
+        law = ep.Malthusian(lifespan=life)
+        selection = ep.Selection(trial.pressure, dynamics=law, births=trial.births)
+        net, history = trained(job, selection, train, trial.zeroed)
         born, macs = len(history.births), float(history["macs"].mean())
     cost = {"births": born, "mean_macs": macs, "seconds": time.process_time() - begin}
     return lab.facts(net, read) | cost
@@ -145,7 +212,7 @@ def early(lab_: Lab) -> None:
             if time.monotonic() > lab_.end:
                 raise lab.TimeIsUp
             net = f"dropout{trial.dropout:g} {trial.sizes}"
-            job = Job(net, rate=RATE, decay=DECAY, epochs=2 if quick else LONG, seed=seed)
+            job = Job(net, rate=RATE, decay=trial.decay, epochs=2 if quick else LONG, seed=seed)
             row = tried(trial, job, runs.get((trial.told, seed), {}), quick)
             runs[name, seed] = {"trial": name, "seed": seed, **row}
             print(f"{seed}: {100 * row['accuracy']:.2f} % @ {row['alive']}  {name}", flush=True)
@@ -156,6 +223,52 @@ def early(lab_: Lab) -> None:
         lab_.write(runs=list(runs.values()), summary=told)
 
 
+RETURNS = ep.Births(0.0, kind="immigration", returns=5e-4, every=50, least_strength=0.6)
+RETURN_SEEDS = range(10, 15)
+
+
+def selected(task: str, pressure: float, births: ep.Births | None, seed: int, epochs: int) -> Row:
+    """Train a network with masses of inputs; return its accuracy and facts of living features."""
+    import features  # needs scikit-learn
+
+    make, argument, relevant, _ = features.TASKS[task]
+    x, y = make(argument, seed)
+    train = ep.datasets.arrays(x[: features.LEARN], y[: features.LEARN], normalize="feature")
+    net = ep.mlp(x.shape[1], *features.HIDDEN, 2, inputs=True, seed=seed)
+    lifespan = 0.1 * epochs * -(-features.LEARN // 32)
+    law = ep.Malthusian(lifespan=lifespan)
+    trainer = ep.Trainer(
+        net,
+        selection=ep.Selection(pressure, dynamics=law, births=births),
+        optimizer=ep.AdamW(1e-3),
+    )
+    history = trainer.fit(train, epochs=epochs, batch_size=32, progress=False)
+    living = net.births("features")
+    hits = int((living < relevant).sum())
+    return {
+        "accuracy": net.evaluate((x[features.LEARN :], y[features.LEARN :])).accuracy,
+        "features": len(living),
+        "recall": hits / relevant,
+        "precision": hits / max(1, len(living)),
+        "returns": len(history.returns),
+    }
+
+
+def returned(lab_: Lab) -> None:
+    quick, told = lab_.options.quick, []
+    for task in ("5 of 100", "10 of 100", "20 of 100", "50 of 100"):
+        for pressure in (0.8, 1.5):
+            for births in (None, RETURNS):
+                seeds = RETURN_SEEDS[:1] if quick else RETURN_SEEDS
+                rows = [selected(task, pressure, births, s, 4 if quick else 100) for s in seeds]
+                found = {what: lab.mean(row[what] for row in rows) for what in rows[0]}
+                found |= {"deviation": lab.deviation(row["accuracy"] for row in rows)}
+                told.append({"task": task, "pressure": pressure, "seeds": len(rows), **found})
+                print(f"{task}, {pressure}: {found}", flush=True)
+    lab_.write(summary=told)
+
+
 if __name__ == "__main__":
     lab.main("births", __doc__, script)
     lab.main("births_early", __doc__, early)
+    lab.main("births_returns", __doc__, returned)

@@ -16,10 +16,10 @@ PAGE = ROOT / "docs" / "howto" / "births.md"
 RESULTS = Path(__file__).parent / "results"
 TRAINED = {
     "grown": "grown from 32 + 16 by births",
-    "gradual": "gradual magnitude from 512 + 256, told that shape",
+    "gradual": "gradual magnitude from 512 + 256, given that shape",
     "from scratch": "that shape from scratch",
     "selection": "selection from 512 + 256, no births",
-    "gradual of selection's": "gradual magnitude, told that shape",
+    "gradual of selection's": "gradual magnitude, given that shape",
     "turnover": "selection from 512 + 256 with births, pressure 4",
 }
 
@@ -55,7 +55,8 @@ def early(facts: dict[str, Any]) -> list[str]:
     """Return the table of runs with input dropout, on held-out images."""
     rows = []
     for found in facts["summary"]:
-        row = [found["trial"], f"{found['pressure']:g}"]
+        pressure = "-" if found["trial"].startswith("gradual") else f"{found['pressure']:g}"
+        row = [found["trial"], pressure]
         row += [percent(found["accuracy"], found["deviation"]), layers(found["layers"])]
         row += [f"{found['macs'] / 1000:.1f} k", f"{found['mean_macs'] / 1000:.0f} k"]
         rows.append([*row, f"{found['births']:.0f}"])
@@ -63,6 +64,18 @@ def early(facts: dict[str, Any]) -> list[str]:
     head += ["mean in training", "births"]
     seeds = max(found["seeds"] for found in facts["summary"])
     return [*markdown(head, rows), *made(facts, "births", f"{seeds}")]
+
+
+def returned(facts: dict[str, Any]) -> list[str]:
+    """Return the table of input features that return."""
+    rows = []
+    for found in facts["summary"]:
+        row = [found["task"], f"{found['pressure']:g}", f"{found['returns']:.0f}"]
+        row += [percent(found["accuracy"], found["deviation"]), f"{found['features']:.0f}"]
+        rows.append([*row, *(f"{100 * found[of]:.0f} %" for of in ("recall", "precision"))])
+    head = ["features that decide", "pressure", "returns", "test accuracy, %", "living features"]
+    seeds = max(found["seeds"] for found in facts["summary"])
+    return [*markdown([*head, "recall", "precision"], rows), *made(facts, "births", f"{seeds}")]
 
 
 def layers(alive: list[float]) -> str:
@@ -83,6 +96,7 @@ def main() -> None:
         (ROOT / "benchmarks" / "results" / "births.json", "cost", cost),
         (RESULTS / "births.json", "births", results),
         (RESULTS / "births_early.json", "births_early", early),
+        (RESULTS / "births_returns.json", "births_returns", returned),
     )
     for path, name, table in tables:
         if path.exists():

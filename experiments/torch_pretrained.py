@@ -69,7 +69,7 @@ class Block(nn.Module):
 
 
 class ResNet20(nn.Module):
-    """ResNet-20 with the names of the published weights."""
+    """ResNet-20, with parameters that have the names of the published weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +90,10 @@ class ResNet20(nn.Module):
 
 
 def images(name: str, train: bool, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return images of 32 x 32 with three equal channels, centered, and their classes."""
+    """Return the first `count` images (count, 3, 32, 32) and their classes (count,).
+
+    The 28 x 28 images are padded and standardized; the three channels are equal.
+    """
     found = ep.datasets.mnist() if name == "mnist" else ep.datasets.fashion_mnist(DATA / name)
     part = found[0 if train else 1]
     x = torch.from_numpy(part.scaled()[:count]).reshape(-1, 1, 28, 28).float()

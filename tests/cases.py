@@ -18,7 +18,7 @@ import numpy as np
 from cores import real
 from reference import layers
 
-# MAKE_SOMETHING: kinds that map zeros to nonzero outputs, so that masses come only after them.
+# MAKE_SOMETHING: kinds that map zeros to nonzero outputs. Masses come only after such a layer.
 # COUPLE: kinds that mix the features of a position. A dense layer is put before such a layer, and
 # masses only before that dense layer.
 MAKE_SOMETHING = {"batch_norm", "positions", "token", "populations", "embedding"}
@@ -64,7 +64,7 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
     output = facts["layers"][-1]["output"]
     for d in [] if lent or kind in COUPLE else behind or BEHIND.get(kind, (-1,)):
         if output[d] not in mortal:
-            # No bias after a mass: extinct entries would become nonzero.
+            # If the output has masses already, a bias would make its extinct entries nonzero.
             config = {"activation": "tanh", "axis": d, "bias": mortal.isdisjoint(output)}
             made.append({"kind": "populations", "name": f"back{-d}", "config": config})
             mortal.add(output[d])

@@ -33,9 +33,10 @@ def real(core: ModuleType) -> type[np.floating]:
 
 
 def close(core: ModuleType, got, expected, factor: float = 1.0, scale=None) -> None:
-    """Assert that `got` equals `expected` up to a few roundings in the core's type.
+    """Assert that `got` differs from `expected` by at most 16 * factor * eps * scale.
 
-    `scale` is the magnitude of the terms of a sum; by default, the largest expected value.
+    Here eps is the machine epsilon of the core's type, and `scale` the magnitude of the terms of a
+    sum; by default, `scale` is the largest expected value.
     """
     got, expected = np.asarray(got), np.asarray(expected)
     assert got.dtype == real(core)

@@ -48,7 +48,7 @@ def of_rules(rules: Container[str]) -> list[str]:
 
 
 def refused(rules: Container[str], form: str, export: Callable[[ep.Network], object]) -> None:
-    """Check that a layer without a rule raises an error that names the layer and its kind."""
+    """Check that `export` refuses each kind of layer without a rule; the error names the kind."""
     for kind in KINDS:
         if kind not in rules:
             _, net, _ = of_kind(kind, extinct=False)[0]
@@ -59,7 +59,10 @@ def refused(rules: Container[str], form: str, export: Callable[[ep.Network], obj
 
 
 def of_kind(kind: str, extinct: bool) -> list[tuple[str, ep.Network, np.ndarray]]:
-    """Return a name, a network and inputs for every case of a kind of layer."""
+    """Return a name, a network and inputs for every case of a kind of layer.
+
+    If `extinct`, some populations of the networks have been removed.
+    """
     made = []
     for i, case in enumerate(layers.CASES[kind]):
         one = ep.Network(cases.spec(CORE32, kind, case, head=True))

@@ -4,7 +4,7 @@
 
 MODULE is a compiled core of any build. The seed of a round determines a network around a layer of
 the catalogue, a loss, an optimizer, a batch size, a number of threads and the time of removal; then
-a law in Python kills populations at random in every step of one call of train. The same run on
+a law in Python kills populations at random in every step of two calls of train. The same run on
 one thread must be bit-identical, and the shapes of arrays must fit the living populations. With
 `threads`, a second thread reads the network during the run; with `births`, populations are also
 born in every generation, by division or as immigrants, in networks that support births.
@@ -67,14 +67,17 @@ def fertile(net: Any, regime: dict, random: Any) -> dict:
         "every": 1,
         "mass": float(random.choice([0.4, 1])),
     }
-    selection = regime["selection"] | {"births": births, "removal": "auto"}
-    try:
-        net.configure(**regime | {"selection": selection})
-    except ValueError as error:
-        if "births" not in str(error):
-            raise
-        return regime
-    return regime | {"selection": selection}
+    for returns in (0.3, 0.0):  # input features return where they can
+        settings = {"births": births | {"returns": returns}, "removal": "auto"}
+        fertile_regime = regime | {"selection": regime["selection"] | settings}
+        try:
+            net.configure(**fertile_regime)
+        except ValueError as error:
+            if "births" not in str(error):
+                raise
+        else:
+            return fertile_regime
+    return regime
 
 
 def targets(core: Any, loss: str, shape: tuple[int, ...], random: Any) -> Any:

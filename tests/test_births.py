@@ -1,4 +1,4 @@
-"""Births equal those of tests/reference/births.py and do not change outputs."""
+"""Births equal those of the NumPy twin and leave the outputs of the network unchanged."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ NETS = {
 
 
 def ready(name, births, dtype="float64"):
-    """Return a network whose populations can divide, with gradients; its inputs and classes."""
+    """Return a network after five training steps, ready for births, and its inputs and classes."""
     net = NETS[name](dtype)
     random = np.random.default_rng(0)
     x = random.normal(size=(40, *net.spec["input"])).astype(dtype)
@@ -255,7 +255,7 @@ def test_an_immigrant_changes_no_output(name):
         weights = net[f"{layer}.mass"][masses[layer] :]
         assert (weights == 1).all()
     first = net["dense1.weight"] if name == "dense" else None
-    if first is not None:  # newborn: random incoming weights, zero outgoing weights
+    if first is not None:  # immigrants have random incoming and zero outgoing weights
         new = first[:, masses["populations1"] :]
         assert new.shape[1]
         assert 0.2 < new.std() < 1.5
@@ -264,7 +264,7 @@ def test_an_immigrant_changes_no_output(name):
 
 @pytest.mark.parametrize("name", ["dense", "conv"])
 def test_weights_of_immigrants_are_those_of_the_twin(name):
-    """An element has the initial value that it would have if the whole array were drawn."""
+    """A new weight has the value that it would have if the whole new array were drawn at once."""
     net, x, y = ready(name, ep.Births(0.5, kind="immigration", every=1, capacity=2))
     old = {n: a.copy() for n, a in net.items()}
     bear(net, x, y)
@@ -457,6 +457,7 @@ def test_births_before_or_after_any_kind_of_layer_keep_outputs(kind, i, births):
     net.evolve(1.0)
     after = net.predict(x)
     rows = net.describe()["populations"]
-    assert sum(p["alive"] for p in rows) > n or n == len(rows)  # or each layer has one population
+    # A single population of a layer does not divide, since its fitness is the mean.
+    assert sum(p["alive"] for p in rows) > n or n == len(rows)
     scale = np.abs(before).max() + 1e-30
     assert np.abs(after - before).max() <= 1e-10 * scale

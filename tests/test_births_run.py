@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 import evoprune as ep
 
 
-def settings(kind="division", every=4, capacity=2.0, rate="upkeep", **more):
-    births = ep.Births(rate, kind=kind, capacity=capacity, every=every, mutation=0.2)
+def settings(kind="division", every=4, capacity=2.0, rate="upkeep", returns=0.0, **more):
+    births = ep.Births(
+        rate, kind=kind, capacity=capacity, every=every, mutation=0.2, returns=returns
+    )
     return ep.Selection(
         0.7, dynamics=ep.Malthusian(lifespan=25), births=births, min_age=5, threshold=0.2, **more
     )
@@ -82,12 +85,20 @@ def test_a_resumed_trainer_equals_an_uninterrupted_one(tmp_path, kind):
     assert np.array_equal(history.trajectories("mass"), other.trajectories("mass"), equal_nan=True)
 
 
+def without_features():
+    """Return a network with masses of inputs, three of which are extinct."""
+    net = ep.mlp(8, 12, 10, 4, inputs=True, seed=2)
+    net.kill("features", [1, 4, 6])
+    return net
+
+
 NETS = {
     "dense": lambda: ep.mlp(8, 12, 10, 4, seed=2),
     "filters": lambda: ep.Sequential(
         [ep.filters(4, 3, "gelu", norm=True), ep.Flatten(), ep.neurons(6), ep.Dense(4)],
         input=(4, 2, 1), seed=2,
     ),
+    "features": without_features,
     "heads": lambda: ep.vit((4, 2, 1), 4, patch=2, dim=8, layers=1, heads=4, seed=1),
 }  # fmt: skip
 
@@ -95,7 +106,8 @@ NETS = {
 def trained(net, kind, steps, calls, removal="auto"):
     """Train with births and deaths; return all arrays, and the records of births."""
     x, y = data()
-    selection = settings(kind, rate=0.3, capacity=3.0, every=2, removal=removal)
+    returns = 0.1 if "features" in net.born else 0.0
+    selection = settings(kind, rate=0.3, capacity=3.0, every=2, removal=removal, returns=returns)
     net.configure(selection=selection.config())
     rows = []
     x = x.reshape(len(x), *net.spec["input"])
@@ -116,11 +128,16 @@ def trained(net, kind, steps, calls, removal="auto"):
 @pytest.mark.parametrize("kind", ["division", "immigration"])
 @pytest.mark.parametrize("name", NETS)
 def test_births_within_a_call_equal_births_at_its_end(name, kind):
-    """In the last step of a call, activations and gradients are moved as well, to new arrays."""
+    """Train 40 steps in one call, and in 40 calls.
+
+    With `keep`, births in the last step of a call also move activations and gradients to new
+    arrays. `same` compares them, too.
+    """
     one, born = trained(NETS[name](), kind, 40, 1)
     other, too = trained(NETS[name](), kind, 40, 40)
     assert len(born) > 5
     assert born == too
+    assert name != "features" or any(row[1] == 0 for row in born)  # features have returned
     same(one, other)
 
 
@@ -160,7 +177,10 @@ class Sizes(ep.Callback):
 
 
 def test_memory_is_planned_and_stays_the_same_while_populations_are_born():
-    """Values, gradients, two moments and a spare array, each as large as births can make them."""
+    """The plan counts five arrays of the largest size that births can lead to.
+
+    They are the values, the gradients, two moments and a spare array.
+    """
     sizes, net = Sizes(), ep.mlp(8, 12, 10, 4, seed=2)
     selection = settings(rate=0.2, capacity=3.0, every=2)
     trainer = ep.Trainer(net, selection=selection, optimizer=ep.AdamW(3e-3))
@@ -180,6 +200,41 @@ def test_memory_is_planned_and_stays_the_same_while_populations_are_born():
     other = net.copy()
     ep.Trainer(other, selection=None).fit(*data(), epochs=1, batch_size=16, progress=False)
     assert net.nbytes == other.nbytes
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_where_features_return(tmp_path):
+    selection = settings(rate=0.1, returns=0.05)
+    whole = fitted(selection, net=without_features())
+    half = fitted(selection, until=5, net=without_features())
+    half.save(tmp_path / "state")
+    again = ep.Trainer(without_features(), selection=selection, optimizer=ep.AdamW(3e-3))
+    again.restore(tmp_path / "state")
+    again.resume(*data(), progress=False)
+    same(state(whole.network), state(again.network))
+    history, other = whole.history, again.history
+    assert history.returns["layer"].tolist() == ["features"] * len(history.returns)
+    assert len(history.returns) > 3
+    assert np.array_equal(history.returns, other.returns)
+    assert np.array_equal(history.births, other.births)
+    history.save(tmp_path / "history.npz")
+    loaded = ep.History.load(tmp_path / "history.npz")
+    assert np.array_equal(loaded.returns, history.returns)
+    assert history.ever_born[0] == 8
+    for name, value in (("birth", 8), ("step", -1), ("layer", "nowhere")):
+        bad = copy.copy(loaded)
+        bad._returns[0][name][0] = value
+        with pytest.raises(ValueError, match="returns: expected"):
+            bad.save(tmp_path / "bad.npz")
+    mass = history.trajectories("mass", "features")
+    for row in history.returns:  # extinct before, alive afterwards
+        at = np.searchsorted(history.record_steps, row["step"])
+        assert np.isfinite(mass[at : at + 2, row["birth"]]).any()
+    net = whole.network
+    net.save(tmp_path / "net.safetensors", moments=True)
+    further = [
+        fitted(selection, epochs=6, net=n) for n in (ep.load(tmp_path / "net.safetensors"), net)
+    ]
+    same(state(further[0].network), state(further[1].network))
 
 
 def test_copies_files_and_pickles_keep_ids_and_the_next_id(tmp_path):
@@ -253,7 +308,8 @@ def test_the_history_records_descent(tmp_path):
         assert living.tolist() == net.births(layer).tolist()
     whole = history.lineage()
     assert whole.shape == history.trajectories().shape[1:]
-    assert whole.max() >= net.ever_born["populations1"]  # layer 2's columns come after layer 1's
+    # A parent in layer 2 has a column after all columns of layer 1.
+    assert whole.max() >= net.ever_born["populations1"]
     history.save(tmp_path / "history.npz")
     again = ep.History.load(tmp_path / "history.npz")
     assert np.array_equal(again.births, births)
@@ -326,7 +382,7 @@ def test_muller_plots_show_descent():
     mass = history.trajectories("mass", "populations1")
     share = np.nan_to_num(mass[-1])[order] / np.nansum(mass[-1])
     n = len(mass)
-    heights = [e[n] - e[n - 1] for e in edges]  # of the bands, at the last record
+    heights = [e[n] - e[n - 1] for e in edges]  # heights of the bands at the last record
     assert np.allclose(np.abs(heights), share, atol=1e-6)
     with pytest.raises(ValueError, match="parents"):
         plot.muller(np.ones((4, 2)), parents=[0, -1])

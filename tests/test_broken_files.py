@@ -148,7 +148,7 @@ def peak(code, *arguments):
 
 
 def test_a_small_file_needs_little_memory(tmp_path):
-    """A small file states a layer of 10,000 x 10,000 weights, which would take 1.5 GiB."""
+    """A small file describes a layer of 10,000 x 10,000 weights, which would take 400 MB."""
     path = tmp_path / "net.safetensors"
     net = ep.mlp(4, 3, 2)
     net.save(path)

@@ -52,7 +52,7 @@ def run(command: list[str], **more) -> subprocess.CompletedProcess:
 
 @pytest.fixture(scope="module", params=["float32", "float64"])
 def core(request, tmp_path_factory) -> tuple[list[str], list[str], Path]:
-    """Return (compiler and flags, object files of the core, folder)."""
+    """Compile the core; return the command with its flags, the object files, and their folder."""
     folder = tmp_path_factory.mktemp(request.param)
     build = compiler() + FLAGS + ["-DEP_DOUBLE=1"] * (request.param == "float64")
     probe = folder / "probe.c"
@@ -103,7 +103,7 @@ def test_wider_vectors(core, name, sources, level, tmp_path):
     if "-DEP_DOUBLE=1" in build and level == 2:
         pytest.skip("there is no such module")
     program = ROOT / "tests" / "c" / f"test_{name}.c"
-    flags = [f"-march=x86-64-v{level + 2}", "-O2"]  # -O2: with fused multiply-adds
+    flags = [f"-march=x86-64-v{level + 2}", "-O2"]  # GCC fuses multiply-adds at -O2
     target = tmp_path / program.stem
     parts = [str(CSRC / f"{source}.c") for source in sources]
     made = run([*build, *flags, str(program), *parts, "-o", str(target), "-lm"])

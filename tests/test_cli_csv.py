@@ -86,7 +86,7 @@ def test_values_are_a_regression(whole, tmp_path, capsys):
     model = ep.load(out / "model.safetensors")
     outputs = model.predict(x)[:, 0]
     assert np.corrcoef(outputs, y)[0, 1] > 0.97
-    assert abs(outputs.mean() - y.mean()) < 10  # not scaled: in the units of the file
+    assert abs(outputs.mean() - y.mean()) < 10  # outputs are in the units of the file
     assert cli.main(["evaluate", str(out / "model.safetensors"), file, "--json"]) == 0
     loss = json.loads(capsys.readouterr().out)["loss"]
     assert loss == pytest.approx(model.evaluate(x, y[:, None]).loss, rel=1e-6)

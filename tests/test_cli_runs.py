@@ -122,7 +122,7 @@ def test_a_killed_run_resumes_bit_identically(trained, folder, tmp_path):
         after_epochs(process, 5)
         process.kill()
         process.stdout.read()
-    assert cli.main(["train", str(folder), "--out", str(out)]) == 2  # needs --resume or --force
+    assert cli.main(["train", str(folder), "--out", str(out)]) == 2  # `out` contains a run
     assert cli.main(["resume", str(out)]) == 0
     one, other = (ep.load(o / "model.safetensors") for o in (trained[1], out))
     assert all(np.array_equal(one[name], other[name]) for name in one)

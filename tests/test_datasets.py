@@ -233,7 +233,8 @@ def test_cifar10(tmp_path):
     assert train.shape == test.shape == (32, 32, 3)
     assert (len(train), len(test)) == (100, 20)
     assert train.classes[3] == "cat"
-    record = records[1, 4]  # batch 2, fifth image: red, green, blue planes of 1024
+    # The fifth record of batch 2: the label, then 1024 bytes each of red, green and blue.
+    record = records[1, 4]
     image = train.x[24].reshape(32, 32, 3)
     assert train.y[24] == record[0]
     assert np.array_equal(image[5, 7], record[1:].reshape(3, 32, 32)[:, 5, 7])
@@ -393,7 +394,7 @@ def test_normalize():
         inputs = data.scaled()
         assert np.allclose(inputs.mean(0), 0, atol=2e-3)
         assert np.allclose(inputs.std(0), [1, 1, 0], atol=1e-3)
-        assert data.scale[2] == 1  # constant: shifted to 0 and not scaled
+        assert data.scale[2] == 1  # a constant feature is shifted to 0, not scaled
     inputs = datasets.arrays(x, x, normalize="global").scaled()
     assert inputs.mean() == pytest.approx(0, abs=1e-5)
     assert inputs.std() == pytest.approx(1, abs=1e-5)

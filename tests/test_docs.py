@@ -74,7 +74,7 @@ def test_every_public_name_is_in_the_reference():
     text = (DOCS / "api.md").read_text()
     named = set(re.findall(r"auto(?:function|class|exception):: ([\w.]+)", text))
     named = {name.rpartition(".")[2] for name in named}
-    for group in re.findall(r"kinds:: (\w+)", text):  # every kind of the group, see conf.py
+    for group in re.findall(r"kinds:: (\w+)", text):  # see Kinds in docs/conf.py
         named |= {made.__name__ for made in getattr(ep, group).__subclasses__()}
     modules = {"datasets", "export", "plot", "schedules", "__version__"}
     missing = [n for n in ep.__all__ if n not in modules and n not in named]

@@ -69,7 +69,7 @@ def test_a_generation_is_that_of_the_twin(core, name, seed):
 @pytest.mark.parametrize("name", twins.CHANCE)
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, strength):
-    """Averages over 4000 draws are within five standard deviations of the twin's values."""
+    """Averages over 4000 draws are within five standard errors of the twin's values."""
     draws = 4000
     config = {"clip": 1.0, "noise": 0.03, "size": 200.0, "turnover": 0.3, "strength": 1.0}
     fields = {field["name"] for field in LAWS[name]["fields"]}
@@ -89,8 +89,8 @@ def test_mean_and_covariance_of_a_generation_are_those_of_the_twin(core, name, s
     )
     spread = np.sqrt(np.diag(covariance))
     assert np.all(np.abs(got.mean(axis=0) - mean) <= 5 * spread / np.sqrt(draws) + 1e-6)
-    # The standard deviation of a sample covariance of normal numbers; counts in the hundreds are
-    # close enough to normal.
+    # `doubt` is the standard deviation of a sample covariance of normal numbers. Counts in the
+    # hundreds are close enough to normal.
     doubt = np.sqrt((np.outer(spread, spread) ** 2 + covariance**2) / draws)
     assert np.all(np.abs(np.cov(got.T) - covariance) <= 5 * doubt + 1e-9)
 
@@ -186,7 +186,7 @@ def test_the_fitter_of_two_equals_does_not_end_below(core, name, seed):
         {"fields": [f for f in entry["fields"] if f["type"] != "vector"]}, rng, 2
     )
     if "capacity" in config:
-        config["capacity"] = 2.0  # above the capacity, the less fit population shrinks fast
+        config["capacity"] = 2.0  # above it, lotka_volterra shrinks the fitter one more
     fixed = {"overlap": np.ones((2, 2)), "norm2": np.ones(2), "upkeep": np.full(2, 0.002)}
     times = 40 if name in twins.CHANCE else 1
     got = np.mean(
@@ -257,7 +257,7 @@ def test_finite_numbers_give_finite_masses(core, name, cohort, free, seed):
     if name in MULTIPLICATIVE:
         assert np.all(got[mass == 0] == 0)
     for total in (mass.astype(real(core)).sum(dtype=float),) if name in CONSERVING else ():
-        # Masses above 1e30 are capped, and masses below the smallest number of the type become 0.
+        # The sum may shrink: the largest masses are capped, and the smallest underflow to 0.
         assert got.sum(dtype=float) <= total * (1 + 1e-5)
 
 

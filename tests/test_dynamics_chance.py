@@ -109,7 +109,7 @@ def test_a_neutral_population_is_fixed_with_the_probability_of_its_share():
 
 
 def test_half_a_generation_has_half_the_drift():
-    """With strength eta, N / eta instead of N individuals are drawn: eta times the variance."""
+    """With strength eta, N / eta individuals are drawn, so the variance is multiplied by eta."""
     n = 4000
     moved = [
         step(CORE64, "wright_fisher", [1, 1], [0, 0], {"size": 100}, seed=seed, strength=0.25)[0]
@@ -126,7 +126,7 @@ def test_drift_at_defaults_keeps_most_populations_for_many_epochs(core):
     """
     mass = run(core, "wright_fisher", np.ones(64), np.zeros(64), None, 1000)
     assert np.all(mass > 1e-3)
-    assert 0.1 < mass.std() < 0.6  # Var m = T / size = 0.1
+    assert 0.1 < mass.std() < 0.6  # Var m = 1000 / size = 0.1 after 1000 generations
 
 
 # ---- Moran -------------------------------------------------------------------------------------

@@ -214,9 +214,11 @@ def test_pruning_by_norm_and_taylor_follow_their_definitions(net, x):
 
 def test_equal_masses_are_cut_by_fitness():
     net = ep.mlp(4, 6, 5, 3, seed=0)
+    # The lowest masses are removed first; among equal masses, the lowest shares of the layer's
+    # total fitness.
     net["populations1.fitness"][:] = [3, 1, 5, 2, 6, 4]
-    net["populations2.fitness"][:] = [100, 400, 300, 500, 200]  # prune compares shares of the sum
-    net["populations1.mass"][4] = 0.5  # mass is compared first
+    net["populations2.fitness"][:] = [100, 400, 300, 500, 200]
+    net["populations1.mass"][4] = 0.5
     assert net.copy().prune(keep={"populations1": 3})["populations1"].tolist() == [1, 3, 4]
     cut = net.prune(keep=7)
     assert cut["populations1"].tolist() == [1, 3, 4]
@@ -284,7 +286,7 @@ def test_moments_are_saved_on_request(net, tmp_path):
 
 
 def metadata(path, change):
-    """Rewrite the header of a safetensors file."""
+    """Rewrite a safetensors file with the header (a dict) that `change` has edited in place."""
     content = path.read_bytes()
     (size,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + size])

@@ -49,7 +49,7 @@ def test_a_notebook_is_stored_as_it_ran(path):
 
 
 def printed(path):
-    """Return pairs of lines "predicted: ..." and "labels: ..." of the stored outputs."""
+    """Return what the stored outputs print after "predicted:" and, in the next line, "labels:"."""
     text = "\n".join(
         "".join(output.get("text", ""))
         for cell in read(path).cells

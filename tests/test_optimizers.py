@@ -1,4 +1,4 @@
-"""Optimizers equal tests/reference/laws.py and closed forms, also if updated in two parts."""
+"""Optimizer steps equal the NumPy twin and closed forms; arrays may be updated in two parts."""
 
 from __future__ import annotations
 

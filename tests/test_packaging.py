@@ -1,4 +1,4 @@
-"""The package as it is distributed: its description, files, and errors of impossible builds."""
+"""The distributed package: its description, its files, and errors of builds that cannot work."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINK = r'\]\(([^)\s]+)\)|(?:src|srcset|href)="([^"]+)"|^\[[^\]]+\]:\s*(\S+)'
 
 
 def setup_py():
-    """Import setup.py; importing it builds nothing."""
+    """Return setup.py as a module; importing it builds nothing."""
     pytest.importorskip("setuptools")
     spec = spec_from_file_location("setup_of_evoprune", ROOT / "setup.py")
     module = module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""Plots: their content, on light and dark backgrounds, also without data; and thumbnails of them.
+"""Plots have the right content on light and dark backgrounds, and do not fail without data.
 
 A plot is compared with a thumbnail of 48 by 32 gray levels in tests/pictures. Fonts and
 rasterizers move edges by a pixel, not whole areas: the mean difference may be 6 of 255 levels.
@@ -260,7 +260,7 @@ def test_attention_is_what_the_core_computes():
     net.forward(x)
     row = next(r for r in net.describe()["layers"] if r["kind"] == "attention")
     config = next(r["config"] for r in net.spec["layers"] if r["name"] == row["name"])
-    net.forward(x[1])  # one sample is a batch of one
+    net.forward(x[1])  # one sample without a batch axis
     maps = _insides._maps(net, row, config)
     assert np.allclose(maps.sum(-1), 1)
     assert np.allclose(np.triu(maps[0], 1), 0)  # attention is causal

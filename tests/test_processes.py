@@ -1,4 +1,4 @@
-"""Processes that are forked during or after training, spawned, or from joblib: equal results."""
+"""Processes forked during or after training, spawned, or made by joblib give equal results."""
 
 from __future__ import annotations
 

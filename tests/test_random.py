@@ -1,6 +1,6 @@
-"""Random numbers: known answers, distributions, and that there is no hidden state.
+"""Random numbers have known values and the right distributions, without hidden state.
 
-Bounds on averages are five standard deviations, which a right generator exceeds once in two
+Bounds on averages are five standard deviations, which a correct generator exceeds once in two
 million tries. Seeds are fixed, so results do not change between runs.
 """
 
@@ -170,7 +170,8 @@ def log_choose(n: int, k: np.ndarray) -> np.ndarray:
     return math.lgamma(n + 1) - lgamma(k + 1.0) - lgamma(n - k + 1.0)
 
 
-# Binomial numbers are drawn by inversion if n p < 10, else by rejection; p > 1/2 by symmetry.
+# With q = min(p, 1 - p), binomial numbers are drawn by inversion if trials * q < 10, else by
+# rejection. A number for p > 1/2 is `trials` minus a number for 1 - p.
 @pytest.mark.parametrize(
     ("trials", "p"),
     [(1, 0.3), (10, 0.5), (50, 0.1), (33, 0.3), (34, 0.3), (100, 0.2), (1000, 0.5), (40, 0.9),

@@ -102,10 +102,10 @@ def test_bytes_of_a_step_fall_with_extinctions():
         return *cases.run("plain", one), one.sizes
 
     network, history, sizes = good(launch(2, run))[0]
-    header = 2 * 11  # two ranks with 11 elements each
+    header = 2 * 11  # the message begins with 11 elements for each of the two ranks
 
     def trained(alive):
-        """Return the number of parameters of a 20-alive-3 network, padded to cache lines."""
+        """Count the elements of a network of widths 20, `alive` and 3, padded to cache lines."""
         line = 8
         return sum(-(-n // line) * line for n in (20 * alive, alive * 3, alive, 3, alive))
 
@@ -188,7 +188,7 @@ def test_a_stopped_run_is_resumed():
 
 
 def errors(results, cause):
-    """Check that every rank raises, and rank 1 a `cause`; return messages of the other ranks."""
+    """Check that all ranks raise, rank 1 with type `cause`; return messages of the other ranks."""
     kinds = [type(result) for result in results]
     assert all(issubclass(kind, Exception) for kind in kinds), results
     assert isinstance(results[1], cause)

@@ -107,7 +107,7 @@ def test_a_law_may_ask_its_own_network_for_numbers():
 
     net = runs.network(CORE32, {"dynamics": law})
     runs.train(net, (X, Y), 2)
-    assert [row[0] for row in told] == [1, 1, 2, 2]  # two layers of populations
+    assert [row[0] for row in told] == [1, 1, 2, 2]  # each step calls the law for two layers
 
 
 def test_a_spec_is_a_copy():
@@ -144,7 +144,7 @@ def test_a_waiting_thread_gets_its_turn():
     for thread in threads:
         thread.join()
     assert net.step == 600
-    assert calls[0] >= 60  # at least one prediction between two calls
+    assert calls[0] >= 60  # on average, at least one read per call of `train`
 
 
 def test_readers_get_a_consistent_state_and_do_not_stop_a_run():
@@ -267,7 +267,7 @@ def test_exceptions_of_a_law_propagate(kind, threads, error):
     with pytest.raises(type(error)) as caught:
         runs.train(net, (X, Y), 50, threads=threads)
     assert caught.value is error
-    assert net.step == 6  # a step calls the law twice, and the law's eleventh call failed
+    assert net.step == 6  # 5 steps with 2 calls of the law each; call 11 failed
     assert all(np.isfinite(net.array(name)).all() for name in runs.names(net))
     assert runs.train(net, (X, Y), 5, threads=threads)["steps"] == 5
     assert net.step == 11

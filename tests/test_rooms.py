@@ -59,7 +59,7 @@ def is_for_types(node: ast.AST) -> bool:
 
 
 def imports_of(path: Path, types: bool = True) -> list[tuple[str, bool]]:
-    """Return (module, inside a function or not) for each import of the package in a file.
+    """Return (module, inside a function or not) for each import of an evoprune module in a file.
 
     Without `types`, imports for type checkers only are omitted.
     """
@@ -91,7 +91,7 @@ def test_a_file_imports_its_own_floor_or_lower_ones(path):
     for module, inside in imports_of(path):
         other = room_of(module)
         if mine in ("bridges", "shell", "torch", "export") and room_of(module) == "__init__":
-            continue  # bridges import the public module
+            continue  # these four use the public module
         if inside and other in LATE:
             continue
         assert FLOORS[other] <= FLOORS[mine], f"{module_of(path)} looks up to {module}"
@@ -102,7 +102,7 @@ def test_imports_have_no_cycles():
         module: {name for name, late in imports_of(path, types=False) if not late} & set(MODULES)
         for module, path in MODULES.items()
     }
-    graph["evoprune"] = set()  # the public module imports all; bridges and the shell import it
+    graph["evoprune"] = set()  # no cycle if bridges and the shell import `evoprune`
     try:
         tuple(TopologicalSorter(graph).static_order())
     except CycleError as error:
@@ -112,7 +112,8 @@ def test_imports_have_no_cycles():
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
 def test_nothing_of_the_package_is_imported_inside_a_function(path):
     mine = room_of(module_of(path))
-    late = {*LATE, "bridges"} if mine == "bridges" else LATE  # bridges need an optional library
+    # A bridge needs an optional library, so bridges import each other inside functions.
+    late = {*LATE, "bridges"} if mine == "bridges" else LATE
     inside = [name for name, inner in imports_of(path) if inner and room_of(name) not in late]
     assert not inside, f"{module_of(path)} imports {inside} when called"
 

@@ -60,7 +60,7 @@ class Machine:
 
 
 def fastest_with(best, step=1e-3, slope=0.5):
-    """Return a cost function: lowest with `best` threads, higher by `slope` per factor of 2."""
+    """Return the cost function step * (1 + slope * |log2(threads / best)|), in seconds."""
     return lambda threads, now: step * (1 + slope * abs(np.log2(threads / best)))
 
 
@@ -101,7 +101,10 @@ def test_a_clock_without_progress_is_handled():
 
 
 def test_records_are_many_but_far_enough_apart():
-    """A long run has about 150 records; their spacing divides the epoch if a divisor is near."""
+    """A long run has about 150 records.
+
+    Their spacing is a divisor or a multiple of the steps of an epoch if such a number is near.
+    """
     assert _run.spacing(20 * 468, 468) == 78
     assert _run.spacing(20 * 467, 467) == 62
     assert _run.spacing(3 * 467, 467) == 50
@@ -189,7 +192,7 @@ def test_more_threads_are_taken_when_they_become_better(monkeypatch):
 
 
 def test_a_network_that_becomes_small_gets_fewer(monkeypatch):
-    def cost(threads, now):  # the work gets cheaper, the threads do not
+    def cost(threads, now):  # a step shrinks, the cost of a thread does not
         return 1e-3 * 2.0 ** -min(now, 8) / threads + 2e-5 * threads
 
     machine = Machine(monkeypatch, cost, most=2)

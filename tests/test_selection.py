@@ -14,7 +14,7 @@ from reference import dynamics, laws
 
 CATALOGUE = CORE32.catalogue()
 FITNESS, DYNAMICS = list(CATALOGUE["fitness"]), list(CATALOGUE["dynamics"])
-LAYERS = {"h0": ("in0", "in1"), "h1": ("in1", "out")}  # populations: layer before, layer after
+LAYERS = {"h0": ("in0", "in1"), "h1": ("in1", "out")}  # populations: layers before, after
 
 
 def piecewise(net, xy) -> None:
@@ -181,7 +181,7 @@ def test_every_law_keeps_its_invariants(fitness, name):
 
 
 class Watch:
-    """A dynamics that stores its arguments and applies `law` (by default, it changes nothing)."""
+    """A dynamics that stores its arguments and applies `law` (default: masses do not change)."""
 
     def __init__(self, law=None):
         self.seen, self.law = [], law
@@ -239,7 +239,7 @@ def soft(fitness, cost, born: int, pressure: float) -> np.ndarray:
 def test_soft_upkeep_is_relative_to_the_others_of_the_niche(niche, pressure, removed):
     watch = Watch()
     settings = {"upkeep": "soft", "niche": niche, "dynamics": watch, "removal": "never"}
-    net = runs.network(CORE64, settings | {"fitness": "relative"})  # a fitness of both signs
+    net = runs.network(CORE64, settings | {"fitness": "relative"})  # fitness of either sign
     runs.train(net, runs.data(CORE64), 1, pressure=pressure)
     net.kill("h0", [0, 5, 11, 23])
     net.kill("h1", [2, 3])
@@ -375,7 +375,7 @@ def test_no_population_goes_extinct_before_min_age(min_age):
 
 @pytest.mark.parametrize(("floor", "left"), [(0, 0), (1, 1), (5, 5), (16, 16), (100, 16)])
 def test_the_floor_keeps_the_heaviest(floor, left):
-    def law(cohort):  # mass increases with birth id; all are below the threshold
+    def law(cohort):  # masses increase with birth id, below the threshold
         return 1e-3 * (1 + cohort["birth"]) / 100
 
     net = runs.network(CORE64, {"dynamics": law, "floor": floor, "min_age": 3}, hidden=(16,))
@@ -418,7 +418,7 @@ def test_views_keep_their_values_after_a_removal():
     runs.train(net, runs.data(), 20)
     assert all(np.array_equal(views[key], frozen[key]) for key in views)
     changed = [key for key in views if not np.array_equal(frozen[key], copies[key])]
-    assert ("in0.weight", "value") in changed  # includes the last update before the removal
+    assert ("in0.weight", "value") in changed  # views show the last update before the removal
     name = ("in0.weight", "value")
     assert net.array(*name).shape != views[name].shape
     views[name][:] = 7  # changes the view, not the array
@@ -428,7 +428,10 @@ def test_views_keep_their_values_after_a_removal():
 
 
 def test_prices_equation_predicts_the_mean_of_a_trait():
-    """A mass is multiplied by w = e^(h (F - c)): strength h, fitness F, upkeep c; 0 if extinct."""
+    """A mass is multiplied by w = e^(h (F - c)), with strength h, fitness F and upkeep c.
+
+    w is 0 for a population that goes extinct.
+    """
     h = 5.0
     config = {"growth": "raw", "strength": h, "clip": 1e6}
     watch = {"dynamics": "malthusian", "dynamics_config": config, "min_age": 0, "threshold": 0.5}

@@ -1,4 +1,4 @@
-"""Lists that are changed by their elements during a read: NumPy alone would read past the end."""
+"""Lists that their elements empty during a conversion: NumPy alone would read past the end."""
 
 from __future__ import annotations
 

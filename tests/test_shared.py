@@ -22,7 +22,7 @@ def layer(kind, name, inputs=None, **config):
 
 
 def stream(core):
-    """Return a network whose stream has random masses; a layer that adds to it has a bias."""
+    """Return a network with random masses on `stream` and random biases in `written1`."""
     shared = {"bias": False, "shared": True}
     net = core.Network(
         {

@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn: its own checks, its tools, and the effect of selection."""
+"""Estimators pass scikit-learn's checks and work with its tools; effects of selection."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fitted(iris):
 
 
 def few_of_many(samples=400, seed=3):
-    """Return features of which the first 5 of 100 decide the class."""
+    """Return features (samples, 100) and classes, which depend on the first 5 features only."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(samples, 100))
     return x, (x[:, :5].sum(axis=1) > 0).astype(int)

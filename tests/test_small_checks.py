@@ -14,7 +14,7 @@ import evoprune as ep
 
 
 def test_a_network_without_multiply_adds_is_trained():
-    """The logits of letter b after letter a converge to log p(b | a), by counts of pairs."""
+    """The network is a table of logits. Targets equal inputs: a letter learns to predict itself."""
     codes = np.random.default_rng(0).integers(0, 3, (64, 8))
     net = ep.Sequential([ep.Embedding(3, 3)], input=8)
     assert net.founding_macs == 0
@@ -86,7 +86,8 @@ def test_the_number_of_threads_in_the_environment_is_quoted():
 
 def test_generate_checks_what_it_is_given():
     net = ep.charlm("abc", 4, dim=8, layers=1, heads=1)
-    assert set(ep.generate(net, length=9)) <= set("abc")  # there is no newline to begin with
+    # A text begins after a newline by default; "abc" has none, so after its first character.
+    assert set(ep.generate(net, length=9)) <= set("abc")
     for bad, error, text in (
         ({"seed": -1}, ValueError, "seed: expected a whole number from 0"),
         ({"seed": 1.5}, TypeError, "seed: expected a whole number"),

@@ -242,7 +242,7 @@ def test_selection_refuses(settings, error, text):
 def test_selection_says_when_no_population_can_go_extinct():
     assert ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(1000) == ""
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(150)
-    falling = np.linspace(1, 0, 300)  # sums to 150 full steps
+    falling = np.linspace(1, 0, 300)  # strengths, whose sum is 150 full steps
     assert "lifespan" in ep.Selection(dynamics=ep.Malthusian(lifespan=200)).stands_still(
         300, falling
     )
@@ -320,9 +320,10 @@ def test_the_core_s_table_makes_the_selection():
     usual = ep.Selection()
     for row in core32.catalogue()["selection"]["selection"]["fields"]:
         name = row["name"]
-        if name in ("given", "upkeep"):  # upkeep depends on the dynamics
+        # `given` is no argument in Python, and the default of `upkeep` depends on the dynamics.
+        if name in ("given", "upkeep"):
             continue
-        assert getattr(usual.timed(), name) == row["default"]  # for a run of unknown length
+        assert getattr(usual.timed(), name) == row["default"]  # timed() without a length
         assert row["doc"][:40] in " ".join(ep.Selection.__doc__.split())
         if row["type"] in ("int", "real"):
             with pytest.raises(ValueError, match=f"Selection: {name}: expected"):

@@ -19,7 +19,7 @@ METHODS += [ep.History.trajectories, ep.History.to_frame]
 
 
 def options(thing):
-    """Return the parameters that have a default."""
+    """Return the names of the parameters that have a default."""
     of = [p for p in inspect.signature(thing).parameters.values() if p.default is not p.empty]
     return [p.name for p in of if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
 

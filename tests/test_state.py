@@ -25,7 +25,11 @@ def noise():
 
 
 def stopping_run(cut, reload=False, by_file=None):
-    """Return trainer and `EarlyStopping` of a run that stops after `cut` epochs and resumes."""
+    """Return trainer and `EarlyStopping` of a run that is stopped after `cut` epochs and resumed.
+
+    It is resumed with a new callback if `reload`, and by a new trainer that reads the file
+    `by_file` if that is given. It is not stopped if `cut` is None.
+    """
     xy, held = noise()
     stop = ep.EarlyStopping(patience=3, restore=True)
     make_trainer = lambda: ep.Trainer(  # noqa: E731

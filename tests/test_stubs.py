@@ -75,7 +75,7 @@ def test_stub_signature_and_docstring_of_a_class_agree(made):
 
 @pytest.mark.parametrize("made", MADE, ids=lambda made: made.__name__)
 def test_the_core_s_parser_agrees_with_the_class(made):
-    """Names are in the core's order; defaults are the core's unless Python has its own."""
+    """The core takes the settings of the class by name, and parses its defaults to equal values."""
     rows = CATALOGUE[made.group][made.kind]["fields"]
     own = [field.name for field in made.extra]
     names = [row["name"] for row in rows]
@@ -89,7 +89,7 @@ def test_the_core_s_parser_agrees_with_the_class(made):
     })  # fmt: skip
     assert list(taken) == names
     for name, value in taken.items():
-        timed = made.group == "dynamics" and values[name] is None  # a run chooses the value
+        timed = made.group == "dynamics" and values[name] is None  # the run chooses it
         if name not in given and not (timed and value is not None):
             own = values[name]
             assert value == (list(own) if isinstance(own, tuple) else own)
@@ -102,7 +102,7 @@ def test_the_core_s_parser_agrees_with_the_class(made):
 def test_selection_agrees_with_the_catalogue_and_its_own_table():
     real = inspect.signature(ep.Selection).parameters
     rows = {row["name"]: row for row in CATALOGUE["selection"]["selection"]["fields"]}
-    core = [name for name in rows if name != "given"]  # a vector of upkeep is passed as upkeep=
+    core = [name for name in rows if name != "given"]  # in Python, upkeep= takes this vector
     assert set(core) < set(real) == set(settings.SETTINGS)
     for name in core:
         if name not in ("upkeep", "min_age"):  # None in Python: they depend on dynamics and run
@@ -184,7 +184,8 @@ def test_a_signature_names_what_its_parser_takes(name):
             flags.append((optional, only_named))
     for parameter, (optional, only_named) in zip(parameters, flags, strict=True):
         assert (parameter.kind is parameter.KEYWORD_ONLY) == only_named, parameter
-        if not only_named:  # the function checks required keyword arguments
+        # The format marks all keyword-only arguments as optional; C code requires some of them.
+        if not only_named:
             assert (parameter.default is not parameter.empty) == optional, parameter
 
 

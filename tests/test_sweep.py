@@ -32,7 +32,7 @@ def make(*, seed, pressure, widths):
 
 
 def records(table):
-    """Return rows without their times, as plain values."""
+    """Return the rows of a table as dicts, without their times."""
     rows = table.to_dict("records") if hasattr(table, "to_dict") else table
     return [{k: v for k, v in row.items() if k != "seconds"} for row in rows]
 
@@ -72,7 +72,7 @@ def assert_rows(table, expected):
 def test_rows_are_those_of_runs_made_by_hand(expected):
     table = ep.sweep(make, GRID, seeds=2)
     assert_rows(table, expected)
-    assert len({row["alive"] for row in expected}) > 1  # the settings matter
+    assert len({row["alive"] for row in expected}) > 1  # settings affect the results
     assert "seconds" in table
 
 
@@ -142,7 +142,7 @@ def test_a_run_with_a_row_is_not_repeated(tmp_path, expected):
     assert_rows(first, expected)
     assert list(first["seconds"]) == list(again["seconds"])
     ep.sweep(counting, GRID, seeds=3, folder=tmp_path)
-    assert len(made) == 3 + len(expected) - 2 + 4  # four more: the runs of the third seed
+    assert len(made) == 3 + len(expected) - 2 + 4  # 4 settings with a third seed
 
 
 def test_histories_are_written_with_the_rows(tmp_path):

@@ -27,11 +27,12 @@ def make(optimizer=None, selection=None, **settings):
 
 
 def rule(rates, peak=None, every=1, rest=0.0):
-    """Return the expected lifespan: a seventh of the generations, plus the time to learn.
+    """Return the expected lifespan: a seventh of the generations, plus generations for learning.
 
     `rates` are the learning rates of all steps, `peak` is the highest rate of AdamW (SGD: None),
     `every` is the number of steps per generation, and `rest` the share of steps at the end of the
-    run in which masses do not change.
+    run in which masses do not change. If the result is more than the generations of the run, it
+    is multiplied by 10, so that masses hardly change.
     """
     moving = len(rates) - round(rest * len(rates))
     generations = np.sum(rates[:moving] / np.max(rates)) / every
@@ -92,7 +93,7 @@ def test_given_numbers_stay():
 
 @pytest.mark.parametrize("kind", [k for k in catalogue("dynamics") if k != "none"])
 def test_the_effect_of_a_law_does_not_depend_on_run_length(kind):
-    """Rates are the catalogue's (for a lifespan of 700 generations) times 700 / lifespan."""
+    """A rate is its default for a lifespan of 700 generations, times 700 / lifespan."""
     law = known(Dynamics)[kind]()
     rows = {row["name"]: row["default"] for row in catalogue("dynamics")[kind]["fields"]}
     timed = law.timed(70.0)
@@ -156,7 +157,7 @@ def test_without_a_trainer_the_length_is_unknown():
     for config in (ep.Selection().config(), ep.Selection().timed().config()):
         assert config["dynamics_config"]["lifespan"] == 700
         assert config["min_age"] == 100
-    own = ep.Selection().timed(350, 2e-3).config()  # a loop without a trainer, of 350 generations
+    own = ep.Selection().timed(350, 2e-3).config()  # 350 generations without a trainer
     assert own["dynamics_config"]["lifespan"] == 80
     assert own["min_age"] == 11
 
@@ -194,7 +195,7 @@ def test_a_community_takes_the_number_of_generations():
     with pytest.raises(TypeError, match="generations: expected a number"):
         ep.Community(4, generations="long")
     deaths = [len(community.step(fitness=[0.0, 1.0, 1.0, 1.0])) for _ in range(61)]
-    assert np.flatnonzero(deaths).tolist() in ([59], [60])  # the mass is 1e-3 up to rounding
+    assert np.flatnonzero(deaths).tolist() in ([59], [60])  # mass 0 is 1e-3 at 60, up to rounding
 
 
 def test_a_simulation_fits_its_generations():
@@ -213,7 +214,7 @@ def test_a_run_that_is_too_short_says_how_long_it_has_to_be():
         fitted(trainer, 6)
     text = str(caught[0].message)
     assert "has 16 at full learning rate (30 steps)" in text
-    assert "at least 68 steps" in text  # 35 generations * 30 steps / 15.5
+    assert "at least 68 steps" in text  # 35 * 30 / 15.5; 15.5 is rounded to 16 above
     with pytest.warns(ep.NothingCanDie):
         fitted(make(), 13, until=0)
     fitted(make(), 15, until=0)  # a warning would fail the test
@@ -225,7 +226,7 @@ def test_a_run_that_is_too_short_is_an_ordinary_one():
     with pytest.warns(ep.NothingCanDie):
         fitted(trainer, 10)
     mass = trainer.network["populations1.mass"]
-    assert mass.min() > 1e-3 ** (1 / 10)  # at most a tenth of the way to extinction, in logarithms
+    assert mass.min() > 1e-3 ** (1 / 10)  # under a tenth of the way to 1e-3 in log mass
 
 
 def test_the_named_number_of_steps_is_enough():

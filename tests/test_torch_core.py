@@ -48,7 +48,7 @@ class Batches:
 
 
 def decayed(model, rate, decay):
-    """Return AdamW with the core's rule: weights decay, biases do not."""
+    """Return AdamW in which, as in the core, only weights decay, not biases."""
     weights = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": weights, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
@@ -143,7 +143,11 @@ class Massive(nn.Module):
 
 
 def test_masses_in_weights_are_masses_of_the_forward_pass():
-    """Explicit masses, with autograd and the law in NumPy, give the same run up to rounding."""
+    """The bridge, which folds masses into weights, trains like a model with masses as parameters.
+
+    That model gets the gradients of masses from autograd and new masses from the law in NumPy.
+    Both runs are equal up to rounding.
+    """
     x, y = (torch.from_numpy(a) for a in task())
     model = torch_models.mlp().double()
     explicit = Massive(torch_models.mlp().double())

@@ -22,7 +22,7 @@ META = torch.device("meta")
 
 
 def on_device(make, x, monkeypatch, optimizer=torch.optim.SGD, **settings):
-    """Inspect a model on the CPU; return it on the device, its optimizer and `Evolution`."""
+    """Return a model on META, inspected on the CPU before, with its optimizer and `Evolution`."""
     model = make()
     found = ept.inspect(model, x)
     for owner in model.modules():
@@ -33,7 +33,8 @@ def on_device(make, x, monkeypatch, optimizer=torch.optim.SGD, **settings):
             if b is not None:
                 owner._buffers[name] = b.to(META)
     everyone = torch.ones(sum(found.born.values()), dtype=torch.bool)
-    monkeypatch.setattr(ept.Evolution, "_alive", lambda _: everyone)  # __init__ would read values
+    # `Evolution.__init__` calls `_alive`, which reads values.
+    monkeypatch.setattr(ept.Evolution, "_alive", lambda _: everyone)
     monkeypatch.setattr(module, "inspect", lambda *_, **__: found)
     made = optimizer(model.parameters(), 0.1)
     evolution = ept.Evolution(model, made, x, check_every=50, **settings)

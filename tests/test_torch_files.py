@@ -1,4 +1,4 @@
-"""Save, load and resume with the PyTorch bridge; further use of the small model."""
+"""Save, load and resume with the PyTorch bridge; export, copy and quantize the pruned model."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_the_small_model_is_quantized():
     _, x, evolution = trained("lenet")
     small = evolution.close().eval()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.ao.quantization moves to torchao
+        warnings.simplefilter("ignore")  # torch.ao.quantization is deprecated
         quantized = torch.ao.quantization.quantize_dynamic(small, {nn.Linear}, torch.qint8)
     with torch.no_grad():
         want = small(x)

@@ -344,7 +344,7 @@ def test_sparse_adam_continues():
 
 
 def test_gradients_after_a_step_are_those_of_before():
-    """An optimizer step leaves gradients unchanged, so a loop may accumulate into them."""
+    """With the bridge, an optimizer step does not change gradients, so loops may add to them."""
     model = torch_models.mlp().double()
     x, y = task()
     optimizer = torch.optim.AdamW(model.parameters(), 2e-3)

@@ -39,7 +39,7 @@ TIMM = {
 }  # fmt: skip
 
 
-# Without a ceiling of 1, masses that grow in dozens of layers at once overflow.
+# Masses have a ceiling of 1: if they grew in dozens of layers at once, outputs would overflow.
 LIFE = ep.Malthusian(lifespan=2, ceiling=1)
 HALF_DIE = 4  # steps until half of the populations have died
 RATE = 1e-4
@@ -206,10 +206,10 @@ GO_ON = [
 
 @pytest.mark.parametrize(("make", "name"), GO_ON, ids=[name for _, name in GO_ON])
 def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
-    """Ten steps after half of the populations died, both runs agree in losses and weights."""
+    """Runs that remove extinct populations or set them to 0 remain equal for ten steps."""
     first, example, *_ = make(name)
     if name in {"levit_128s", "rexnet_100", "selecsls42b"}:
-        # Some batch norms of these models read one position per sample: use more samples.
+        # Batch norms in these models get one value per sample and channel: use more samples.
         example = torch.randn(8, 3, 64, 64)
     # In eval mode there is no dropout, whose random draws depend on the sizes of arrays.
     first, example = first.double().eval(), _double(example)
@@ -231,5 +231,5 @@ def test_survivors_next_steps_are_those_of_a_masked_run(make, name):
     # Norms over two samples enlarge rounding errors.
     np.testing.assert_allclose(*losses, rtol=1e-6)
     for (name, mine), masked in zip(first.named_parameters(), second.parameters(), strict=True):
-        size = 1e-6 * float(masked.abs().max()) + 0.05 * RATE  # a small part of one step
+        size = 1e-6 * float(masked.abs().max()) + 0.05 * RATE  # 0.05 of a step of AdamW
         assert float((mine - masked).abs().max()) <= size, name

@@ -296,7 +296,7 @@ def narrow(seed=2):
 @pytest.mark.parametrize("clip", [0.0, 0.05])
 @pytest.mark.parametrize("net", [stream, narrow])
 def test_a_run_in_parts_equals_a_whole_one_if_sums_depend_on_layout(net, clip, tmp_path):
-    """Norms over a residual stream and the gradient's norm are summed in the order of arrays."""
+    """Layer norms and gradient clipping sum over arrays, whose layout changes at a removal."""
     x, y = data()
     if net is stream:
         x = x.reshape(-1, 12, 1, 1)

@@ -1,6 +1,7 @@
-"""Runs are bit-identical for any number of threads and any chunks, and use each row once an epoch.
+"""Runs are bit-identical for any number of threads and any division into calls.
 
-Losses and updates are compared with their equations, and inputs can become extinct.
+Each row is used once an epoch, losses and updates equal their equations, and inputs can become
+extinct.
 """
 
 from __future__ import annotations

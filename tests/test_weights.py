@@ -108,7 +108,7 @@ def test_a_sample_of_weight_0_counts_for_nothing_even_if_its_loss_is_infinite():
     net.configure(loss="poisson", optimizer="sgd")
     net["dense1.weight"] = 1.0
     x, y = np.zeros((3, 5)), np.ones((3, 4))
-    x[1] = 1e4  # its loss would be e^50000
+    x[1] = 1e4  # row 1 has weight 0; its loss is e^50000, infinite
     weights = np.array([1.0, 0, 1])
     net.forward(x)
     assert net.core.backward(y, weights=weights) == 1.0

@@ -308,7 +308,8 @@ def images(n: int = 4, size: int = 12) -> torch.Tensor:
     return torch.randn(n, 3, size, size)
 
 
-# name -> function that makes the model, inputs, and the populations that must be found.
+# name -> (function that makes the model, function that makes its inputs, populations that must be
+# found).
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[], object], dict[str, int]]] = {
     "mlp": (mlp, lambda: torch.randn(4, 20), {"0": 32, "2": 24}),
     "lenet": (

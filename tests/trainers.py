@@ -69,7 +69,7 @@ def same(a, b):
 
 
 def same_history(a: ep.History, b: ep.History, apart: Collection[str] = ()):
-    """Assert that two histories are equal, apart from some columns."""
+    """Assert that two histories are equal except in the columns `apart`."""
     assert list(a) == list(b)
     for name in a:
         assert name in apart or np.array_equal(a[name], b[name], equal_nan=True), name

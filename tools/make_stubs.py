@@ -79,7 +79,8 @@ ARGUMENTS = {
     "axes": "dict[str, ArrayLike]",
     "spec": "dict[str, Any]",
 }
-# (function, argument): an argument is a vector if it is a schedule, and a number for a single step.
+# (function, argument): arguments in VECTORS may be schedules, with one value per step; those in
+# NUMBERS are for a single step.
 VECTORS = {("train", "pressure"), ("train", "strength")}
 NUMBERS = {("update", "rate"), ("optimizer_step", "rate")}
 RESULTS = {
@@ -211,7 +212,7 @@ def formatted(path: Path, text: str) -> str:
 
 
 def stubs() -> dict[Path, str]:
-    """Return every stub by its file, formatted."""
+    """Return a dict: file -> the formatted text of its stub."""
     made = {
         PACKAGE / "core" / "__init__.pyi": stub(),
         PACKAGE / "nets" / "layers.pyi": class_stubs.stub(layers, [Layer]),

@@ -36,8 +36,18 @@ const ep_field ep_births_fields[] = {
     EP_FIELD_REAL(ep_births, least_strength, 0, 0, 1,
                   "populations are born only while the strength of selection, which falls with the "
                   "learning rate, is at least this: late ones would have no time to learn"),
+    EP_FIELD_REAL(
+        ep_births, returns, 0, 0, 1,
+        "extinct input features that return per feature of the data and generation, drawn "
+        "at random; layers that read them start with weights of 0"),
     EP_FIELDS_END,
 };
+
+/* Return the number of births in generation `number` if `each` populations are born in a
+ * generation, and those of `every` generations at once. */
+static double number_of(const ep_births *births, double each, int64_t number) {
+    return floor(each * (double)number) - floor(each * (double)(number - births->every));
+}
 
 int64_t ep_births_capacity(const ep_births *births, int64_t founded) {
     double most = births->capacity * (double)founded;
@@ -67,8 +77,7 @@ static int64_t allowed(const ep_births *births, const ep_parents *p, int64_t liv
     if (births->rate == EP_BIRTHS_VACANCIES) {
         most = (double)(p->founded - living);
     } else if (births->rate == EP_BIRTHS_NUMBER) {
-        double each = births->number * (double)p->founded;
-        most = floor(each * (double)number) - floor(each * (double)(number - births->every));
+        most = number_of(births, births->number * (double)p->founded, number);
     } else if (births->kind == EP_IMMIGRATION) {
         most = floor(fed(p, living)) - (double)living;
     }
@@ -115,4 +124,39 @@ int64_t ep_births_choose(const ep_births *births, const ep_parents *p, int64_t n
         }
     }
     return n;
+}
+
+/* Return true if the founder with this id is living. */
+static bool lives(int64_t id, int64_t n, const int32_t *birth, const ep_real *alive) {
+    int64_t low = 0, high = n;
+    while (birth && low < high) {
+        int64_t middle = (low + high) / 2;
+        if (birth[middle] < id) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    int64_t at = birth ? low : id;
+    return at < n && (!birth || birth[at] == id) && alive[at] > 0;
+}
+
+int64_t ep_births_returning(const ep_births *births, int64_t founded, int64_t n,
+                            const int32_t *birth, const ep_real *alive, int64_t number,
+                            ep_noise noise, int32_t *chosen) {
+    double most = number_of(births, births->returns * (double)founded, number);
+    ep_permutation order = ep_random_permutation(ep_random_fork(noise, (uint64_t)number), founded);
+    int64_t found = 0;
+    for (int64_t i = 0; i < founded && (double)found < most; i++) {
+        int64_t id = ep_permutation_place(&order, i);
+        if (lives(id, n, birth, alive)) {
+            continue;
+        }
+        int64_t at = found++;
+        for (; at > 0 && chosen[at - 1] > id; at--) {
+            chosen[at] = chosen[at - 1];
+        }
+        chosen[at] = (int32_t)id;
+    }
+    return found;
 }

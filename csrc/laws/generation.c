@@ -2,6 +2,7 @@
 #include "generation.h"
 
 #include "cohort.h"
+#include "offspring.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -402,70 +403,6 @@ static void finish(ep_generation *g, const ep_occasion *occasion, ep_niche here,
     }
 }
 
-/* Return the mean fitness of the living populations of a niche, and fill g->survives. */
-static double mean_of(const ep_generation *g, const ep_group *groups, ep_niche here) {
-    double sum = 0, n = 0;
-    for (int64_t k = here.first; k < here.last; k++) {
-        g->survives[k] = groups[g->group[k]].alive[g->place[k]] > 0;
-        sum += g->survives[k] ? (double)g->fitness[k] : 0;
-        n += g->survives[k];
-    }
-    return n > 0 ? sum / n : 0;
-}
-
-/* Halve the mass of parent k in its group, and write the other half to *newborn. */
-static void divide(ep_generation *g, const ep_group *group, int64_t k, ep_newborn *newborn) {
-    int64_t j = g->place[k];
-    group->mass[j] /= 2;
-    group->fitness[j] = (ep_real)((double)group->fitness[j] * g->inherited);
-    newborn->parent = group->birth ? group->birth[j] : (int32_t)j;
-    newborn->place = j;
-    newborn->mass = group->mass[j];
-    newborn->fitness = (ep_real)((double)g->fitness[k] * g->inherited);
-}
-
-/* Decide the births of group i, with members k0 .. k1, in a niche of mean fitness `mean`. */
-static void bear_group(ep_generation *g, const ep_occasion *occasion, int i, int64_t k0, int64_t k1,
-                       double mean, ep_outcome *outcome) {
-    const ep_group *group = &occasion->group[i];
-    ep_parents parents = {.n = k1 - k0,
-                          .founded = group->founded,
-                          .mass = g->mass + k0,
-                          .fitness = g->fitness + k0,
-                          .upkeep = g->upkeep + k0,
-                          .alive = g->survives + k0,
-                          .mean = mean};
-    int64_t n = ep_births_choose(g->births, &parents, occasion->number, g->chosen);
-    n = ep_min(n, INT32_MAX - group->born);
-    for (int64_t b = 0; b < n; b++) {
-        ep_newborn *newborn = &g->newborn[outcome->n_born++];
-        *newborn = (ep_newborn){.group = i,
-                                .birth = (int32_t)(group->born + b),
-                                .parent = -1,
-                                .place = -1,
-                                .mass = (ep_real)g->births->mass};
-        if (g->births->kind == EP_DIVISION) {
-            divide(g, group, k0 + g->chosen[b], newborn);
-        }
-    }
-}
-
-/* Decide the births of a generation. */
-static void bear(ep_generation *g, const ep_occasion *occasion, int n_niches, ep_outcome *outcome) {
-    for (int i = 0; i < n_niches; i++) {
-        ep_niche here = g->niche[i];
-        double mean = mean_of(g, occasion->group, here);
-        for (int64_t k0 = here.first, k1 = k0, group = here.first_group; group < here.last_group;
-             group++, k0 = k1) {
-            for (; k1 < here.last && g->group[k1] == group; k1++) {
-            }
-            if (!occasion->group[group].barren) {
-                bear_group(g, occasion, (int)group, k0, k1, mean, outcome);
-            }
-        }
-    }
-}
-
 bool ep_generation_step(ep_generation *g, const ep_occasion *occasion, ep_outcome *outcome,
                         ep_error *error) {
     const ep_group *groups = occasion->group;
@@ -494,7 +431,7 @@ bool ep_generation_step(ep_generation *g, const ep_occasion *occasion, ep_outcom
     }
     write_memory(g, groups);
     if (g->births && ep_births_due(g->births, occasion->number, occasion->strength)) {
-        bear(g, occasion, niches_done, outcome);
+        outcome->n_born = ep_generation_bear(g, occasion, niches_done);
     }
     return true;
 }

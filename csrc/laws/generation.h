@@ -37,6 +37,7 @@ typedef struct {
     int64_t founded; /* populations at the founding of the network */
     int64_t born; /* populations born so far, founders included: greater than all birth ids */
     bool barren; /* no births in this group */
+    bool returns; /* extinct founders can return: they are features of the data */
     const int32_t *birth; /* (n) ids, ascending; NULL: 0 .. n - 1 */
     ep_real *mass; /* (n) */
     ep_real *fitness; /* (n) smoothed fitness, before bias correction */

@@ -161,6 +161,12 @@ static PyObject *community_new(PyTypeObject *type, PyObject *args, PyObject *kwa
             counts[i] = (ep_headcount){n[i], n[i], n[i]};
         }
     }
+    const ep_births *births = book.births.at;
+    if (ok && births && births->returns > 0) {
+        PyErr_SetString(PyExc_ValueError, "births: returns: expected 0, since only features of a "
+                                          "network's data can return");
+        ok = false;
+    }
     if (ok) {
         self->generation = ep_generation_new(book.settings.at, book.births.at, book.dynamics,
                                              book.dynamics_config.at, self->n_groups, counts,

@@ -31,6 +31,18 @@ static void discard(draft *d) {
     ep_evolution_free(d->evolution);
 }
 
+/* Make room for all input features in the list of living ones, since extinct ones may return. */
+static bool reserve_living(ep_network *self) {
+    size_t n = (size_t)self->input_width + 1;
+    void *more = PyMem_Realloc(self->living, n * sizeof *self->living);
+    if (!more) {
+        PyErr_NoMemory();
+        return false;
+    }
+    self->living = more;
+    return true;
+}
+
 static bool draft_selection(ep_network *self, draft *d, PyObject *given) {
     ep_lawbook book;
     ep_error error = {EP_OK, ""};
@@ -52,7 +64,8 @@ static bool draft_selection(ep_network *self, draft *d, PyObject *given) {
         ep_raise(&error, NULL);
     }
     ep_lawbook_close(&book);
-    return e != NULL;
+    const ep_births *births = e ? e->generation->births : NULL;
+    return e && (!births || !(births->returns > 0) || reserve_living(self));
 }
 
 static void swap_pointer(void *a, void *b) {

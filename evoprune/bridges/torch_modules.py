@@ -58,7 +58,7 @@ class Wired(nn.Module):
 
 
 class Scaling(nn.Module):
-    """(x - shift) * scale: the input scaling, which no optimizer changes."""
+    """Scale the input: (x - shift) * scale. Both are buffers, so that no optimizer changes them."""
 
     def __init__(self, shift: Tensor, scale: Tensor) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Entries(nn.Module):
         self.register_buffer("indices", indices)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return these entries."""
+        """Return the entries of `x` at `indices` along `axis`."""
         return x.index_select(self.axis, self.indices)
 
 
@@ -91,7 +91,7 @@ class Shift(nn.Module):
         self.bias = nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum."""
+        """Return `x` plus the bias."""
         return x + self.bias
 
 
@@ -103,7 +103,7 @@ class Scale(nn.Module):
         self.mass = nn.Parameter(mass)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the product."""
+        """Return `x` times the masses."""
         return x * self.mass
 
 
@@ -127,7 +127,7 @@ class Codes(nn.Module):
     """Convert numbers to integer codes, for an embedding."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the codes."""
+        """Return `x` as int64."""
         return x.long()
 
 
@@ -189,7 +189,11 @@ class FoundedNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """softmax(scale q k^T) v for each head; q, k, v, output: (batch, positions, heads * dims)."""
+    """Compute softmax(scale * q @ k^T) @ v for each head.
+
+    The shape of q, k, v and the output is (batch, positions, heads * dims). If `causal`, a position
+    attends only to itself and to earlier positions.
+    """
 
     def __init__(self, heads: int, dims: int, causal: bool, scale: float) -> None:
         super().__init__()
@@ -205,26 +209,29 @@ class Attention(nn.Module):
 
 
 class Positions(nn.Module):
-    """Add a learned table (positions, features)."""
+    """Add a learned table (positions, features) to each sample."""
 
     def __init__(self, table: Tensor) -> None:
         super().__init__()
         self.table = nn.Parameter(table)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the sum."""
+        """Return `x` plus the table."""
         return x + self.table
 
 
 class Token(nn.Module):
-    """Insert a learned token before the first position: (batch, positions + 1, features)."""
+    """Insert a learned token before the first position.
+
+    The input is (batch, positions, features), the output (batch, positions + 1, features).
+    """
 
     def __init__(self, value: Tensor) -> None:
         super().__init__()
         self.value = nn.Parameter(value)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the longer batch."""
+        """Return `x` with the token inserted."""
         return torch.cat([self.value.expand(x.shape[0], 1, -1), x], 1)
 
 
@@ -236,25 +243,32 @@ class Take(nn.Module):
         self.position = position
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, ...)."""
+        """Return the selected position or the mean, (batch, ...)."""
         return x.mean(1) if self.position is None else x[:, self.position]
 
 
 class Patches(nn.Module):
-    """Cut (batch, height, width, channels) into (batch, patches, rows, columns, channels)."""
+    """Cut images into patches of `rows` x `columns` pixels.
+
+    The input is (batch, height, width, channels); the output is
+    (batch, patches, rows, columns, channels).
+    """
 
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()
         self.rows, self.columns = rows, columns
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the patches, row by row."""
+        """Return the patches in row-major order of their places in the image."""
         x = x.unflatten(2, (-1, self.columns)).unflatten(1, (-1, self.rows))
         return x.transpose(2, 3).flatten(1, 2)
 
 
 class Shortcut(nn.Module):
-    """Keep every stride-th position; output channel j is input channel source[j], or 0 if -1."""
+    """Keep every stride-th position, and select channels.
+
+    Channel j of the output is channel source[j] of the input, or zeros if source[j] is -1.
+    """
 
     def __init__(self, stride: Sequence[int], source: Sequence[int], channels: int) -> None:
         super().__init__()
@@ -267,10 +281,7 @@ class Shortcut(nn.Module):
         self.register_buffer("index", torch.tensor(index), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x with every stride-th position and channels of zeros added.
-
-        Its shape is (batch, channels, positions ...).
-        """
+        """Return the selected positions and channels of `x`, (batch, channels, positions ...)."""
         x = x[(slice(None), slice(None), *(slice(None, None, step) for step in self.stride))]
         spatial = [0, 0] * len(self.stride)
         if self.pads:
@@ -279,10 +290,10 @@ class Shortcut(nn.Module):
 
 
 class Sum(nn.Module):
-    """The sum of all inputs."""
+    """Add all inputs."""
 
     def forward(self, *values: Tensor) -> Tensor:
-        """Return the sum."""
+        """Return the sum of `values`."""
         total = values[0]
         for value in values[1:]:
             total = total + value

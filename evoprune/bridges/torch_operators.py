@@ -37,7 +37,8 @@ __all__ = ["TABLES"]
 def _founded(r: Reader, node: fx.Node) -> tuple[list[str], bool]:
     """Return a projection's inputs after the first, and True if it creates its output axis.
 
-    If another node creates that axis, the layer of this node is the second input.
+    If it does, the list of inputs is empty. If another node creates the axis, the list holds
+    the name of that node's layer.
     """
     founder = r.axes.founder(node)
     if founder is None:
@@ -240,7 +241,10 @@ def _getitem(r: Reader, node: fx.Node) -> Value:
 
 
 def _pad(r: Reader, node: fx.Node) -> Value:
-    """Pad channels with zeros at every stride-th position: a shortcut without parameters."""
+    """Translate the padding of a value with channels of zeros to a shortcut layer.
+
+    If the padding reads a strided slice, such as x[:, :, ::2, ::2], the layer includes the slice.
+    """
     read = source(node)
     steps = strided(read) if read.target is operator.getitem else None
     x = r.value(source(read) if steps else read)
@@ -271,7 +275,7 @@ def _shortcut_of(
 
 
 def _permuted(r: Reader, node: fx.Node) -> Value:
-    """Move channels before or after the positions."""
+    """Translate a permutation of axes that moves channels from last to first, or back."""
     x, rank = r.value(source(node)), len(r.shape(node)) + 1
     order = list(range(rank))
     if "transpose" in str(getattr(node.target, "__name__", node.target)):

@@ -34,7 +34,10 @@ def _pool(
 
 
 def _flattened(r: Reader, node: fx.Node) -> bool:
-    """True if a value has a single position, and all its readers remove the axes of positions."""
+    """True if a pool has one output position, and every reader drops the position axes.
+
+    The readers are the operators that read the pool's output and return a tensor.
+    """
     users = [u for u in node.users if isinstance(r.seen[u], torch.Tensor)]
     return bool(users) and all(r.shape(user) == r.shape(node)[:1] for user in users)
 
@@ -46,7 +49,7 @@ def _whole_pool(r: Reader, node: fx.Node, kind: str, x: Value) -> Value:
 
 
 def pool_module(kind: str) -> Callable[[Reader, fx.Node], Value]:
-    """Return the translation of a module that pools windows."""
+    """Return the function that translates modules for pooling to layers of this kind."""
 
     def read(r: Reader, node: fx.Node) -> Value:
         m: Any = r.module(node)
@@ -65,7 +68,7 @@ def pool_module(kind: str) -> Callable[[Reader, fx.Node], Value]:
 
 
 def pool_function(kind: str) -> Callable[[Reader, fx.Node], Value]:
-    """Return the translation of a function that pools windows."""
+    """Return the function that translates calls of pooling functions to layers of this kind."""
 
     def read(r: Reader, node: fx.Node) -> Value:
         size, stride = (argument(r, node, 1, "kernel_size"), argument(r, node, 2, "stride"))
@@ -78,7 +81,10 @@ def pool_function(kind: str) -> Callable[[Reader, fx.Node], Value]:
 
 
 def adaptive_pool(kind: str, size: Callable[[Reader, fx.Node], Any]) -> Callable[..., Value]:
-    """Return the translation of an adaptive pool; the size of its output must be 1."""
+    """Return the function that translates adaptive pools to layers of this kind.
+
+    It rejects pools with more than one output position. `size` reads the output size of a pool.
+    """
 
     def read(r: Reader, node: fx.Node) -> Value:
         x = r.pending(source(node))

@@ -1,4 +1,4 @@
-"""A PyTorch module as a network.
+"""Convert a PyTorch module to a network.
 
 The module is traced (torch.fx) and run once on one sample; every operator becomes layers. Finally
 the module and the network run on random samples; different outputs are an error.

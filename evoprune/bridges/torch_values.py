@@ -1,6 +1,7 @@
-"""Values of a network built from a traced PyTorch module, and its layers so far.
+"""Build a network from a traced PyTorch module, operator by operator.
 
-The translation of operators is passed in as tables of functions.
+`Reader` collects the layers of the network, and the `Value` that each operator of the module
+outputs. `Tables` holds the functions that translate single operators.
 """
 
 from __future__ import annotations
@@ -59,7 +60,11 @@ Read: TypeAlias = "Callable[[Reader, fx.Node], Value]"
 
 @dataclass(frozen=True)
 class Tables:
-    """Functions that translate modules, functions and methods."""
+    """The functions that translate operators to layers.
+
+    Their keys are the module's type, the function or the name of the tensor method that the
+    operator calls.
+    """
 
     modules: Mapping[type[nn.Module], Read]
     functions: Mapping[Any, Read]
@@ -122,7 +127,7 @@ class Reader:
         return value
 
     def pending(self, node: fx.Node) -> Value:
-        """Return the value of a node, possibly without its bias."""
+        """Return the value of a node; its `bias` may still have to be added by a later layer."""
         if node not in self.values:
             read = self._operator(node)
             value = self.values[node] = read(self, node)
@@ -158,7 +163,7 @@ def refused(node: fx.Node, why: str) -> ValueError:
 
 
 def _torch_shape(value: Value) -> tuple[int, ...]:
-    """Return the shape that a value has in the module, without the batch."""
+    """Return the shape that a value has in the PyTorch module, without the batch."""
     shape = value.shape
     if value.whole:
         return (*shape, *[1] * value.whole)
@@ -174,7 +179,7 @@ def array_of(tensor: Tensor | None) -> Array | None:
 
 
 def source(node: fx.Node) -> fx.Node:
-    """Return the node that an operator reads first."""
+    """Return the first input of an operator: the node that computes it."""
     return node.args[0] if node.args else node.all_input_nodes[0]
 
 

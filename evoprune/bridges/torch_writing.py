@@ -1,4 +1,4 @@
-"""A network as a PyTorch module.
+"""Convert a network to a PyTorch module.
 
 `KINDS` maps each kind of layer to the function that writes it. Modules of torch put channels
 first, layers of a network put features last: every value stays in the layout in which it
@@ -40,14 +40,23 @@ PHI: Mapping[str, Callable[[float], nn.Module]] = {
 
 @dataclass(frozen=True)
 class _Form:
-    """Layout of a value: channels `first`, or its last `merged` axes joined into one."""
+    """Layout of a value; by default that of the network, with features last."""
 
-    first: bool = False
-    merged: int = 1
+    first: bool = False  # True: channels are the first axis after the batch
+    merged: int = 1  # number of trailing axes that are joined into one axis
 
 
 class _Writer:
-    """The modules so far, and for each value the modules that output it, by layout."""
+    """The PyTorch module being built.
+
+    Attributes:
+        graph: the layers of the network, as steps to write.
+        dtype: dtype of parameters and buffers.
+        modules: submodules by name, in order of computation.
+        inputs: for each submodule, the names of the submodules whose outputs it reads.
+        values: for each value of the network, the names of the submodules that output it, by
+            layout.
+    """
 
     def __init__(self, made: Graph, dtype: torch.dtype) -> None:
         self.graph, self.dtype = made, dtype
@@ -189,7 +198,10 @@ def _populations(w: _Writer, step: Step) -> Made:
 
 
 def _along(step: Step, values: Array, form: _Form) -> Array:
-    """Return a vector along the axis of a step, shaped so that it broadcasts against a value."""
+    """Return `values`, one per index of the step's axis, shaped to broadcast against its output.
+
+    `form` is the layout of that output. Axes of the result do not include the batch.
+    """
     rank, axis = len(step.shape), step.facts["axis"]
     array = values.reshape([-1 if d == rank + axis else 1 for d in range(rank)])
     if form.first:

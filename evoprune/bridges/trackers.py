@@ -1,7 +1,7 @@
 """Experiment trackers as callbacks: TensorBoard, MLflow, Weights & Biases.
 
-Each callback logs the settings of a run once, and after every epoch the columns of the history
-with the step number. NaN is omitted.
+Each callback logs the settings of a run once. After every epoch it logs the new row of the history,
+one value per column, with the step number; NaN values are omitted.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class TensorBoard(ep.Callback):
         self._writer.add_text("settings", f"| setting | value |\n|---|---|\n{rows}", 0)
 
     def on_epoch_end(self, trainer: ep.Trainer, row: Row) -> None:
-        """Write the columns and the masses."""
+        """Write the epoch's row of the history and, if `masses` is set, histograms of masses."""
         step = int(row["step"])
         for name, value in _known(row).items():
             self._writer.add_scalar(_chart(name), value, step)
@@ -106,7 +106,7 @@ class MLflow(ep.Callback):
             self._client.log_param(self.run_id, name, value)
 
     def on_epoch_end(self, trainer: ep.Trainer, row: Row) -> None:
-        """Log the columns."""
+        """Log the epoch's row of the history."""
         now, step = int(1000 * time.time()), int(row["step"])
         metric = self._library.entities.Metric
         metrics = [metric(name, value, now, step) for name, value in _known(row).items()]
@@ -157,7 +157,7 @@ class WandB(ep.Callback):
         )
 
     def on_epoch_end(self, trainer: ep.Trainer, row: Row) -> None:
-        """Log the columns."""
+        """Log the epoch's row of the history."""
         self.run.log(_known(row), step=int(row["step"]))
 
     def on_fit_end(self, trainer: ep.Trainer, history: ep.History) -> None:
@@ -187,7 +187,10 @@ def _known(row: Row) -> dict[str, float]:
 
 
 def _chart(column: str) -> str:
-    """Name a chart so that TensorBoard groups training with validation, and layers."""
+    """Return the TensorBoard tag of a history column: the names of its chart and of its curve.
+
+    "validation_loss" gives "loss/validation", and "alive.populations1" gives "alive/populations1".
+    """
     if column.startswith("validation_"):
         return f"{column.removeprefix('validation_')}/validation"
     if column.startswith("training_"):

@@ -1,4 +1,4 @@
-"""Format the same rows as a plain-text table or as HTML."""
+"""Format rows of text as a plain-text table or as an HTML table."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ def get_threads() -> int:
                 f"EVOPRUNE_NUM_THREADS: expected a whole number from 1 to {MOST}, got {own!r}"
             )
         return n
-    # OpenMP's variable may be a list, one number per nesting level. Ignore other values.
+    # OpenMP's variable may be a list, one number per nesting level: use the first. If that is not
+    # a number from 1 to MOST, ignore the variable.
     shared = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if shared.isdecimal() and 1 <= int(shared) <= MOST:
         return int(shared)

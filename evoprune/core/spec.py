@@ -39,7 +39,7 @@ class Field:
     """One setting of a kind, as the catalogue describes it."""
 
     name: str
-    type: str  # int, real, bool, choice or vector; other types: not a core setting
+    type: str  # int, real, bool, choice or vector in the core; any other name if not in the core
     default: Any
     doc: str
     low: float = 0.0
@@ -54,7 +54,7 @@ class Field:
         return cls(**{**row, "choices": tuple(choices) if choices else None})
 
     def describe(self) -> str:
-        """Return an entry of a docstring: text, choices or bounds, default."""
+        """Return the setting's entry in a docstring: its text, choices or bounds, and default."""
         facts = []
         if self.choices:
             facts.append(", ".join(self.choices))
@@ -67,9 +67,10 @@ class Field:
 
 
 class Spec:
-    """A kind with values for its settings: immutable, comparable; its repr is a call that makes it.
+    """Base class of the kinds in the catalogue; an instance holds values for a kind's settings.
 
-    Settings are attributes: `Malthusian(lifespan=700).lifespan`.
+    Settings are attributes: `Malthusian(lifespan=700).lifespan`. Instances are immutable and
+    comparable, and the repr of an instance is the call that makes it.
     """
 
     group: ClassVar[str] = ""
@@ -259,7 +260,7 @@ def _again(cls: type[Spec], settings: dict[str, Any]) -> Spec:
 
 
 def _frozen(value: Any) -> Any:
-    """Return a vector of the core as a tuple, with integral values as int."""
+    """Return a list from the core as a tuple, with integral values as int; else `value` itself."""
     if not isinstance(value, list):
         return value
     return tuple(int(x) if x.is_integer() else x for x in value)

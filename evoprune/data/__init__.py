@@ -1,1 +1,1 @@
-"""Data: what a data set is, and the files and tables that data comes in."""
+"""Define data sets, and make them from arrays, data frames and files."""

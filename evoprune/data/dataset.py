@@ -122,7 +122,7 @@ class Dataset:
         )
         self.feature_names = column_names(x)
         self._numbered = False  # True: class names are just their codes
-        self._spelled = False  # True for a text: samples are character codes too
+        self._spelled = False  # True for a text: samples and targets are character codes
 
     @property
     def x(self) -> Array:
@@ -192,7 +192,7 @@ class Dataset:
 
     @spelled
     def subset(self, indices: ArrayLike | slice, name: str | None = None) -> Dataset:
-        """Return a data set of some samples, by index in this one: a slice, integers or a mask.
+        """Return a data set of the samples at `indices`: a slice, integers or a mask.
 
         Only row indices are stored (8 bytes per sample); the table is shared.
 
@@ -331,7 +331,8 @@ class Text:
                 f"of {len(codes)} whose shorter part has {shortest}"
             )
         self.train = self._windows(self.codes[:cut], stride, "train")
-        # The stride is the context, so that every character is predicted once.
+        # The stride equals the context length, so that windows do not overlap: every character is
+        # predicted once.
         self.validation = self._windows(self.codes[cut:], context, "validation")
 
     def _windows(self, codes: Array, stride: int, part: str) -> Dataset:
@@ -357,7 +358,7 @@ class Text:
         return f"<div>{html.escape(repr(self))}<pre>{start}…</pre></div>"
 
     def __iter__(self) -> Iterator[Dataset]:
-        """Unpack as train, validation = text."""
+        """Iterate over the two parts, so that `train, validation = text` works."""
         return iter((self.train, self.validation))
 
     def encode(self, content: str) -> Array:

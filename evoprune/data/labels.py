@@ -155,7 +155,8 @@ def recoded(
     if before == after:
         return codes
     place = {label: i for i, label in enumerate(after)}
-    table = np.array([*(place.get(label, -2) for label in before), -1], np.int64)  # -1: no label
+    # Maps old codes to new ones; -2: not in `after`. The last element maps -1 (no label) to itself.
+    table = np.array([*(place.get(label, -2) for label in before), -1], np.int64)
     _within(name, codes if rows is None else codes[rows], before, least=-1)
     made = table[np.clip(codes.astype(np.int64, copy=False), -1, len(before) - 1)]
     meant, there = (made, codes) if rows is None else (made[rows], codes[rows])
@@ -217,7 +218,12 @@ def _categories(y: Any) -> tuple[Array, list[Any]] | None:
 
 
 def _of_one_type(name: str, array: Array) -> Array:
-    """Return Python objects as text, booleans or numbers; reject missing values."""
+    """Cast an array of Python objects to text, bytes, booleans or numbers.
+
+    Raises:
+        ValueError: a value is missing; the message gives its row.
+        TypeError: the objects have several types, or an unsupported one.
+    """
     flags = np.fromiter((missing(item) for item in array.flat), bool, array.size)
     if flags.any():
         at = int(np.argmax(flags))

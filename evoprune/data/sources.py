@@ -103,10 +103,11 @@ def arrays(
 
 @spelled
 def mnist(root: StrPath | None = None) -> tuple[Dataset, Dataset]:
-    """Load MNIST, handwritten digits: 60,000 + 10,000 samples, (28, 28, 1) uint8, 10 classes.
+    """Load MNIST: images (28, 28, 1) uint8 of handwritten digits, 10 classes.
 
-    The files are part of the package. They are unpacked once per process (0.2 s) and kept in memory
-    (55 MB), read-only. Pixels are normalized by mean and standard deviation of the training set.
+    There are 60,000 training and 10,000 test images. The files are part of the package. They are
+    unpacked once per process (0.2 s) and kept in memory (55 MB), read-only. Pixels are normalized
+    by mean and standard deviation of the training set.
 
     Args:
         root: a folder with the four idx files, to read instead of the bundled ones.
@@ -120,7 +121,9 @@ def mnist(root: StrPath | None = None) -> tuple[Dataset, Dataset]:
 
 
 def fashion_mnist(root: StrPath) -> tuple[Dataset, Dataset]:
-    """Load Fashion-MNIST, images of clothes: 60,000 + 10,000, (28, 28, 1) uint8, 10 classes.
+    """Load Fashion-MNIST: images (28, 28, 1) uint8 of clothes, 10 classes.
+
+    There are 60,000 training and 10,000 test images.
 
     Args:
         root: the folder with the four idx files, compressed (.gz) or not.
@@ -163,9 +166,10 @@ def idx(
 
 @spelled
 def digits(seed: int = 0) -> tuple[Dataset, Dataset]:
-    """Load scikit-learn's small handwritten digits: 1,437 + 360 samples, (8, 8, 1), 10 classes.
+    """Load scikit-learn's handwritten digits: small images (8, 8, 1) of 10 classes.
 
-    Pixels are 0 to 16, float32; networks read them with scale 1/16. `seed` determines the split.
+    There are 1,437 training and 360 test images. Pixels are 0 to 16, float32; networks read them
+    with scale 1/16. `seed` determines the split.
 
     Raises:
         ImportError: scikit-learn is not installed.
@@ -189,9 +193,10 @@ def digits(seed: int = 0) -> tuple[Dataset, Dataset]:
 
 
 def cifar10(root: StrPath) -> tuple[Dataset, Dataset]:
-    """Load CIFAR-10, small photographs: 50,000 + 10,000, (32, 32, 3) uint8, 10 classes.
+    """Load CIFAR-10: small photographs (32, 32, 3) uint8 of 10 classes.
 
-    Pixels are normalized by the mean and standard deviation of each color of the training set.
+    There are 50,000 training and 10,000 test images. Pixels are normalized by the mean and standard
+    deviation of each color of the training set.
 
     Args:
         root: the folder with data_batch_1.bin to data_batch_5.bin and test_batch.bin (the "binary

@@ -47,10 +47,11 @@ class Score(NamedTuple):
 
     @classmethod
     def of(cls, sums: Iterable[float], judged: bool) -> Score:
-        """Return the score from `sums`: sum of losses, hits, sum of weights, number of predictions.
+        """Return the score from `sums`, which has four numbers.
 
-        Hits and predictions of weight 0 are not counted. If `judged` is False, the loss has no
-        accuracy.
+        They are the sum of losses, the number of correct predictions, the sum of weights, and the
+        number of predictions; predictions of weight 0 are not counted. If `judged` is False, the
+        loss does not define which predictions are correct, and the accuracy is NaN.
         """
         loss, hits, weight, counted = sums
         mean = loss / weight if weight > 0 else math.nan

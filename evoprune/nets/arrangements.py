@@ -258,7 +258,10 @@ def heads(
 
 
 def _gain(activation: Activation) -> float:
-    """Return the gain for an activation; initial weights have deviation gain / sqrt(fan in)."""
+    """Return the gain for an activation.
+
+    Initial weights have the standard deviation gain / sqrt(fan in).
+    """
     return 1.0 if activation in ("identity", "tanh", "sigmoid") else 2**0.5
 
 

@@ -165,7 +165,8 @@ def parts_from_bytes(content: bytes, name: str, kind: type[Network]) -> Parts:
     try:
         arrays = arrays_of(content)
         size = struct.unpack("<Q", content[:8])[0]
-        text = json.loads(content[8 : 8 + size]).get("__metadata__") or {}  # may be null
+        # The metadata may be absent or null.
+        text = json.loads(content[8 : 8 + size]).get("__metadata__") or {}
     except (SafetensorError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise FileFormatError(f"{name}: not a complete safetensors file ({error})") from error
     try:

@@ -131,7 +131,7 @@ class _Structure:
         return found
 
     def fixed(self) -> set[str]:
-        """Return the axes whose founding size a layer computes with, as a layer norm does."""
+        """Return the axes whose founding size is part of a layer's formula, as in a layer norm."""
         found = set()
         for layer in self.layers.values():
             at = _facts(layer)["founding_axis"]
@@ -163,7 +163,7 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
             _scale(network[array], dimension, mass)
         mass[...] = 1
         if axis in fixed or axis not in founders or not sizes[axis]:
-            continue  # an axis cannot have size 0
+            continue  # the axis keeps its founding size; it cannot have size 0
         founder, setting, which = founders[axis]
         given = founder["config"][setting]
         if isinstance(given, list):
@@ -181,8 +181,9 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
 def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:
     """Return the arrays into which the masses of `layer` can be multiplied, or None.
 
-    With a homogeneous activation these are the arrays that write the layer's input, and its bias.
-    If there are none, or with another activation, they are the arrays that read its output.
+    If the activation of `layer` is in `HOMOGENEOUS`, they are its bias and the arrays that
+    compute its input. With another activation, or if the input's arrays cannot absorb the masses,
+    they are the arrays of all layers that read its output.
     """
     config: Mapping[str, Any] = layer["config"]
     before = None

@@ -85,7 +85,8 @@ class Network(Steps):
         self._shape = tuple(int(n) for n in self.core.spec["input"])  # shape of one sample
         self._features = int(np.prod(self._shape))
         self._configured = False
-        self._counts_hits = True  # whether the loss (until configured, CrossEntropy) counts hits
+        # True if the configured loss has an accuracy. By default, the loss is cross-entropy.
+        self._counts_hits = True
 
     @classmethod
     def from_spec(
@@ -116,7 +117,10 @@ class Network(Steps):
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of the classes, or characters, by output; None if unset. Stored in `notes`."""
+        """Names of the classes or characters that the outputs stand for, in order; None if unset.
+
+        They are stored in `notes`.
+        """
         names = self.notes.get("classes") or self.notes.get("vocabulary")
         return tuple(map(str, names)) if isinstance(names, list | tuple | str) and names else None
 
@@ -161,7 +165,10 @@ class Network(Steps):
         return self._reading()._replace(output=output, labels=labels)
 
     def _reading(self) -> Form:
-        """Return the part of the form that concerns inputs, without inspecting every layer."""
+        """Return a `Form` for reading inputs, without the facts `output` and `labels`.
+
+        These two would need `describe()`, which inspects every layer.
+        """
         scalings = self.input_scaling, self.output_scaling
         return Form(self._shape, (), False, self.classes, *scalings, self.feature_names)
 
@@ -210,7 +217,10 @@ class Network(Steps):
         return made
 
     def predict_proba(self, x: Dataset | ArrayLike, threads: int | None = None) -> Array:
-        """Return class probabilities: softmax of the outputs, or sigmoid of each output.
+        """Return class probabilities.
+
+        They are the softmax of the outputs if the targets of the loss are class codes. If each
+        output has its own target in [0, 1] (`binary_cross_entropy`), they are the sigmoids.
 
         Args:
             x, threads: as for `predict`.
@@ -269,7 +279,7 @@ class Network(Steps):
         *,
         sample_weight: ArrayLike | None = None,
     ) -> Score:
-        """Return mean loss and accuracy over data, by the attribute `loss`.
+        """Return the mean of the loss function `self.loss` and the accuracy over data.
 
         Args:
             x: a data set, a pair (x, y), raw inputs (samples, ...), or one sample.
@@ -288,7 +298,7 @@ class Network(Steps):
         return self.score(table, weights=sample_weight)
 
     def _weights(self, weights: ArrayLike | None) -> Array | None:
-        """Return weights of samples as the core takes them."""
+        """Return sample weights in the dtype of the network; None stays None."""
         return None if weights is None else np.asarray(weights, self.dtype)
 
     def score(
@@ -454,7 +464,7 @@ class Network(Steps):
 
 
 def _note(notes: dict[str, Any], name: str, value: Any) -> None:
-    """Set a value in the notes; None removes it."""
+    """Set notes[name] to `value`, or remove the name if `value` is None."""
     if value is None:
         notes.pop(name, None)
     else:

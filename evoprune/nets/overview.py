@@ -88,7 +88,10 @@ def _rows(layers: list[Any], populations: Iterable[str]) -> list[tuple[str, list
 
 
 def _kind(layers: list[Any]) -> str:
-    """Return the text of the column "kind": the kind of the only layer, or of the populations."""
+    """Return the text in the column "kind" for a row of the table, which stands for `layers`.
+
+    It is the kind of the layer if there is only one, else the kind of the populations.
+    """
     kinds = [layer["kind"] for layer in layers]
     if len(kinds) == 1:
         return str(kinds[0])

@@ -123,7 +123,8 @@ class Layer(Spec):
         """Add this layer, reading `value`; `name` is used if the layer has none."""
         config = self.config()
         inputs = [value, *self.settings["inputs"]]
-        # `sizes` names the setting of the output size. Without it, plan.streams[-1] gives the axes.
+        # `sizes` is the name of the setting for the output size. If that is not given, the layer
+        # takes its output axes from the innermost residual branch, plan.streams[-1].
         sizes = self.facts["sizes"]
         sized = not sizes or config.get(sizes) or config.get("depthwise")
         if not sized and len(inputs) == 1 and plan.streams:

@@ -38,7 +38,10 @@ def population(facts: Mapping[str, Any], layer: str) -> dict[str, Any]:
 def living(
     network: Described, facts: Mapping[str, Any], row: Mapping[str, Any]
 ) -> tuple[Array, Array]:
-    """Return indices along the axis and birth ids of a layer's living populations, (alive,)."""
+    """Return a layer's living populations: their indices along the axis, and their birth ids.
+
+    Both arrays are (alive,).
+    """
     axis = next(axis for axis in facts["axes"] if axis["name"] == row["axis"])
     places = np.flatnonzero(network.core.array(f"{row['layer']}.alive") > 0)
     return places, np.asarray(axis["birth"], np.int32)[places]

@@ -26,7 +26,12 @@ class Steps(Described):
         self.core.update(rate)
 
     def evolve(self, pressure: float, strength: float = 1.0) -> Array:
-        """Apply one generation of selection; return the deaths."""
+        """Apply one generation of selection to the masses.
+
+        Returns:
+            The populations that went extinct: a structured array with the fields step, population
+            (index of the layer of populations), birth (the birth id), mass and fitness.
+        """
         deaths: Array = self.core.evolve(pressure, strength)
         return deaths
 
@@ -79,8 +84,10 @@ class Steps(Described):
             ranks: the processes that share every batch, see `training.ranks.Ranks.argument`.
 
         Returns:
-            The record of the steps: loss, hits, weight and predictions of every batch, deaths and
-            births.
+            A record of the steps. `loss` (mean), `hits` (correct predictions), `weight` (sum of the
+            weights of predictions) and `counted` (predictions with weight > 0) have one number per
+            step. `deaths` and `births` have one row per population. `steps`, `compactions` and
+            `floor_reached` are counts.
 
         Raises:
             Diverged: the loss is not finite; the network is in its state before that step.

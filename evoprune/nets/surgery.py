@@ -178,7 +178,11 @@ def _wanted(
 def _scores(
     network: Network, facts: Mapping[str, Any], by: str, data: Any, seed: int
 ) -> dict[str, Array]:
-    """Return scores by layer, (n,) or, with keys for ties, (n, keys); the lowest are pruned."""
+    """Return a score for each population, by layer: arrays (n,); the lowest scores are pruned.
+
+    If `by` is "mass", arrays are (n, 2), and rows are compared lexicographically: the second column
+    breaks ties of the first.
+    """
     rows = facts["populations"]
     if by == "mass":
         return {row["layer"]: _mass(network, row["layer"]) for row in rows}
@@ -197,7 +201,10 @@ def _scores(
 
 
 def _mass(network: Network, layer: str) -> Array:
-    """Return mass and, for ties, remembered fitness as a share of the layer's total: (n, 2)."""
+    """Return an array (n, 2) of masses and fitness; fitness breaks ties between equal masses.
+
+    Fitness is the remembered one, as a share of the layer's total.
+    """
     mass, fitness = (network[f"{layer}.{name}"].astype(np.float64) for name in ("mass", "fitness"))
     total = np.abs(fitness).sum()
     return np.stack([mass, fitness / total if total > 0 else fitness], axis=1)

@@ -151,7 +151,7 @@ def resnet(
     seed: int = 0,
     dtype: Dtype = "float32",
 ) -> Network:
-    """Make a residual network for small images (He et al. 2015, section 4.2): resnet(20), (56), ...
+    """Make a residual network for small images, such as resnet(20) (He et al. 2015, section 4.2).
 
     It has three stages of (depth - 2) / 6 blocks with width, 2 width and 4 width channels. A block
     is two 3 x 3 convolutions with batch norm; the filters inside blocks are populations. Shortcuts
@@ -324,8 +324,8 @@ class _Block:
 def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes]:
     """Return the blocks of a pre-norm transformer (Xiong et al. 2020).
 
-    There are 2 * layers branches. The gains of their output maps are chosen so that, initially, all
-    branches together add a variance of about 1 to the stream.
+    There are 2 * layers branches. The gains of their last linear maps are chosen so that,
+    initially, all branches together add a variance of about 1 to the residual stream.
     """
     number = block.heads
     if number < 1 or dim % number:
@@ -348,7 +348,7 @@ def _blocks(layers: int, dim: int, block: _Block, *, causal: bool) -> list[Nodes
 
 
 def _normed(name: str, living: bool) -> list[Nodes]:
-    """Return a layer norm of the stream, followed by a scaling by mass if features are populations.
+    """Return a layer norm of the residual stream; if `living`, a scaling by mass follows.
 
     The norm maps zeros to other values; the scaling by mass makes extinct features 0 again.
     """
@@ -356,7 +356,10 @@ def _normed(name: str, living: bool) -> list[Nodes]:
 
 
 def _living(name: str, *, shared: bool = False) -> Layer:
-    """Make features populations; if `shared`, they use the masses of an earlier layer."""
+    """Return a layer that makes features populations.
+
+    If `shared`, the layer uses the masses of an earlier layer.
+    """
     return Populations("identity", bias=False, shared=shared, name=name)
 
 

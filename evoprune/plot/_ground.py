@@ -119,7 +119,12 @@ def colors(n: int, ax: Any) -> list[Color]:
 
 
 def paint(layers: Sequence[str], ax: Any) -> dict[str, Color]:
-    """Return a color by layer; many layers get shades of one color for each kind of layer."""
+    """Return a color for every layer, by name.
+
+    If there are more layers than colors, layers of one kind (heads1, heads2) get shades of one
+    color. If all layers are of one kind, or there are more kinds than colors, the colors come from
+    the color map CURVES.
+    """
     kinds: dict[str, list[str]] = {}
     for name in layers:
         kinds.setdefault(stem(name), []).append(name)

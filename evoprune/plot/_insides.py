@@ -154,7 +154,10 @@ def _places(network: Network, name: str, size: int) -> Array:
 def _image(
     network: Network, values: Array, axes: list[dict[str, Any]], shape: tuple[int, int] | None
 ) -> Array | None:
-    """Return weights (inputs ..., neurons) as images (neurons, rows, columns), or None."""
+    """Return weights (inputs ..., neurons) as images (neurons, rows, columns).
+
+    Return None if the number of inputs is not rows * columns.
+    """
     sizes = [int(axis["born"]) for axis in axes]
     if shape is None:
         if len(sizes) >= 2:
@@ -254,7 +257,7 @@ def heads(
     instance("network", network, Network)
     facts = network.describe()
     found = [row for row in facts["layers"] if row["kind"] == "attention"]
-    # Heads are named after the populations that read the attention layer.
+    # Show an attention layer under the name of the layer that has its heads as populations.
     mortal = {row["axis"]: row["layer"] for row in facts["populations"]}
     names = {row["name"]: mortal.get(row["output"][-2], row["name"]) for row in found}
     wanted = [row for row in found if layer in (None, row["name"], names[row["name"]])]

@@ -97,7 +97,10 @@ def fitness(
 
 
 def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array, ...]], Any]:
-    """Return mass, fitness and upkeep of living populations by layer, and the threshold or None."""
+    """Return mass, fitness and upkeep of living populations by layer, and the threshold.
+
+    The threshold is None if `source` is a History or a network without a selection.
+    """
     if hasattr(source, "trajectories"):
         found = {}
         for name in source.layers if len(source.record_steps) else ():
@@ -120,9 +123,10 @@ def _people(source: Any, pressure: float | None) -> tuple[dict[str, tuple[Array,
 def structure(network: Network, ax: Axes | None = None) -> Axes:
     """Draw every founding population as a cell: colored if living, empty if extinct.
 
-    Layers run from left to right, cells in order of birth; a larger share of the layer's mass gives
-    a stronger color. The text under a layer gives the number of living populations and the
-    multiply-adds of the layers before it, now and at birth (with many layers, the ratio).
+    Layers run from left to right, cells in order of birth. The larger the mass, relative to the
+    largest mass of the layer, the stronger the color. The text under a layer gives its number of
+    populations, and the multiply-adds from the previous layer of populations up to this one, now
+    and at birth; with more than five layers of populations, only the ratio of the multiply-adds.
 
     Args:
         network: the network; it is only read.
@@ -191,9 +195,9 @@ def structure(network: Network, ax: Axes | None = None) -> Axes:
 
 
 def _costs(network: Network) -> dict[str, tuple[float, float]]:
-    """Return the multiply-adds of the layers that feed each layer of populations.
+    """Return, by name, the multiply-adds of each layer of populations, now and at birth.
 
-    Values are (multiply-adds now, multiply-adds at birth), by name of the layer.
+    They include those of the other layers since the previous layer of populations.
     """
     found = {}
     now = once = 0.0

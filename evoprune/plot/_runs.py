@@ -1,4 +1,4 @@
-"""Plots of a run over time: columns of the history, every population, numbers of survivors."""
+"""Plots of a run over time: loss and accuracy, every population, numbers of survivors."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def muller(
 
 
 def _names(labels: Any, n: int) -> list[str]:
-    """Return the names of n populations, checked."""
+    """Check `labels` and return it as a list; None gives n numbered names."""
     if labels is None:
         return [f"population {i}" for i in range(n)]
     if isinstance(labels, str) or len(labels) != n:
@@ -129,7 +129,7 @@ def _names(labels: Any, n: int) -> list[str]:
 
 
 def _parents(parents: ArrayLike | None, n: int) -> Array:
-    """Return the parents of n populations, checked: int64 (n,)."""
+    """Check `parents` and return it as int64 (n,); None means that no population has a parent."""
     given = np.full(n, -1) if parents is None else np.asarray(parents)
     if given.shape != (n,) or given.dtype.kind not in "iu":
         raise ValueError(f"parents: expected {n} columns or -1, got {parents!r}")
@@ -139,10 +139,16 @@ def _parents(parents: ArrayLike | None, n: int) -> Array:
 
 
 def _by_descent(parents: Array) -> tuple[Array, Array]:
-    """Return an order in which descendants follow their ancestor, the youngest child first.
+    """Return an order of the bands of n populations, and each population's first ancestor.
 
-    A population is then next to the population from which it split. The second result is the
-    founder or immigrant from which each population descends.
+    In this order, descendants follow their ancestor and the youngest child comes first: a band then
+    opens next to its parent's. A founder or an immigrant is its own first ancestor.
+
+    Args:
+        parents: indices of the parents, or -1, int64 (n,).
+
+    Returns:
+        (order, founder): indices of populations, int64 (n,) each.
     """
     n = len(parents)
     founder = np.arange(n)
@@ -172,9 +178,10 @@ def _groups(history: Masses, layer: str | None) -> tuple[Array, list[tuple[str, 
 
 
 def _shades(color: Color, strong: Array, ax: Any, founder: Array | None = None) -> Array:
-    """Return shades of a color, distinct between neighbors: (n, 3); pale unless `strong`.
+    """Return n shades of a color (n, 3), where neighbors have distinct shades.
 
-    Descendants of one `founder` have nearly one shade.
+    Populations with `strong`, bool (n,), have vivid shades, the others pale ones. If `founder` is
+    given, descendants of one founder have nearly the same shade.
     """
     ground = np.array([0.09] * 3 if is_dark(ax) else [1.0] * 3)
     n = len(strong)

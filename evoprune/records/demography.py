@@ -28,7 +28,8 @@ class Price(NamedTuple):
         change: change of the mass-weighted mean trait: float64 (n,), in units of the trait.
         selection: Cov(w / mean w, z): the part due to mass moving between populations.
         transmission: E[(w / mean w) dz]: the part due to changes of traits between a population at
-            one record and its descendants at the next; for immigrants, from the mean trait.
+            one record and its descendants at the next. The change of an immigrant's trait is
+            measured from the mean trait at the earlier record.
     """
 
     steps: Array
@@ -128,7 +129,11 @@ def _price_of_descent(steps: Array, x: Array, z: Array, origin: Array) -> Price:
 
 
 def fisher(steps: Array, mass: Array, parents: Array | None = None) -> Fisher:
-    """Return Fisher's terms: Price's terms for growth as the trait; see `Fisher` (Price 1972)."""
+    """Return the terms of Fisher's theorem between records; see the class `Fisher`.
+
+    They are the terms of Price's equation with growth of mass as the trait (Price 1972). `parents`
+    is as for `price`.
+    """
     known = np.nan_to_num(np.asarray(mass, np.float64))
     after = known[1:] if parents is None else heirs(known[1:], ancestors(mass, parents))
     growth = np.divide(after, known[:-1], np.zeros_like(after), where=known[:-1] > 0)

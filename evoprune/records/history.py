@@ -21,7 +21,7 @@ from evoprune.nets.populations import census
 from evoprune.records import demography, display, store
 from evoprune.records.demography import Fisher, Price
 from evoprune.records.former import COLUMNS, FormerNames
-from evoprune.records.lineage import aligned, ever_born, parents_of
+from evoprune.records.lineage import aligned, ever_born, labels_of, parents_of
 from evoprune.records.store import BIRTH, EXTINCTION
 
 if TYPE_CHECKING:
@@ -48,12 +48,11 @@ class History(FormerNames, Mapping[str, Array]):
 
     Columns: epoch, step, loss and accuracy (of the training batches; NaN for a regression),
     validation_loss and validation_accuracy (with validation data), validation_NAME and
-    training_NAME (metrics), alive (populations), alive.NAME (of a layer),
-    upkeep (nats, summed over all living populations, not weighted by mass), macs and parameters
-    (of the living network), diversity (Hill number of order 1: the effective number of
-    populations), fitness_variance (nats squared, weighted by mass), rate (learning rate), pressure,
-    ms_per_step, seconds (total time of the run), floor_reached (how often so far a layer's floor
-    kept a population alive).
+    training_NAME (metrics), alive (populations), alive.NAME (of a layer), upkeep (nats, summed over
+    all living populations, not weighted by mass), macs and parameters (of the living network),
+    diversity (Hill number of order 1: the effective number of populations), fitness_variance (nats
+    squared, weighted by mass), rate (learning rate), pressure, ms_per_step, seconds (total time of
+    the run), floor_reached (how often so far a layer's floor kept a population alive).
 
     In addition, mass, fitness and upkeep of every living population are recorded about 150 times
     per run, see `trajectories`. The methods `diversity`, `price`, `fisher` read these records.
@@ -90,10 +89,10 @@ class History(FormerNames, Mapping[str, Array]):
         self._steps: list[int] = []
         self._records: dict[Quantity, list[Array]] = {quantity: [] for quantity in QUANTITIES}
         self._sizes: dict[int, tuple[int, ...]] = {}  # length of a record -> its `ever_born`
-        self._batches: list[Array] = []  # (4, steps) each: loss, hits, weight, counted
+        self._batches: list[Array] = []  # (4, steps) each, see `batches`
         self.steps_done = 0
         self._extinctions: list[Array] = []
-        self._births: list[Array] = []
+        self._births, self._returns = list[Array](), list[Array]()
 
     # ---- reading -----------------------------------------------------------------------------
 
@@ -132,7 +131,7 @@ class History(FormerNames, Mapping[str, Array]):
 
     @property
     def batches(self) -> Array:
-        """Loss, hits, weight and number of predictions of every batch: float64 (4, steps)."""
+        """Loss, correct predictions, weight and predictions of every batch: float64 (4, steps)."""
         return np.concatenate(self._batches, axis=1) if self._batches else np.empty((4, 0))
 
     @property
@@ -144,14 +143,17 @@ class History(FormerNames, Mapping[str, Array]):
         losses differ by more than one population contributes, so average over many deaths. To
         first order, a death should raise the loss by mass * fitness.
         """
-        if not self._extinctions:
-            return np.empty(0, EXTINCTION)
-        return np.concatenate(self._extinctions)
+        return np.concatenate(self._extinctions) if self._extinctions else np.empty(0, EXTINCTION)
 
     @property
     def births(self) -> Array:
-        """Births, in order: step, epoch, layer, birth, parent (-1: immigrant), mass, fitness."""
+        """Rows of births by time: step, epoch, layer, birth, parent (-1: none), mass, fitness."""
         return np.concatenate(self._births) if self._births else np.empty(0, BIRTH)
+
+    @property
+    def returns(self) -> Array:
+        """Returns of extinct input features, under their former birth ids: columns of `births`."""
+        return np.concatenate(self._returns) if self._returns else np.empty(0, BIRTH)
 
     @property
     def ever_born(self) -> tuple[int, ...]:
@@ -161,8 +163,8 @@ class History(FormerNames, Mapping[str, Array]):
     def lineage(self, layer: str | None = None) -> Array:
         """Return, for every population, the column of its parent in `trajectories`: int64 (n,).
 
-        -1 for populations without a parent: those born before the run, and immigrants. If `layer`
-        is given, only for its populations, and with birth ids instead of columns.
+        Immigrants and populations born before the run have -1. If `layer` is given, return parents
+        as birth ids instead of columns, for the populations of this layer only.
 
         Raises:
             KeyError: no such layer.
@@ -176,11 +178,7 @@ class History(FormerNames, Mapping[str, Array]):
     @property
     def labels(self) -> list[tuple[str, int]]:
         """Layer and birth id of every population ever born, as ordered in `trajectories`."""
-        return [
-            (layer, birth)
-            for layer, born in zip(self.layers, self.ever_born, strict=True)
-            for birth in range(born)
-        ]
+        return labels_of(self.layers, self.ever_born)
 
     @spelled
     def trajectories(self, quantity: Quantity = "mass", layer: str | None = None) -> Array:
@@ -205,9 +203,8 @@ class History(FormerNames, Mapping[str, Array]):
     def diversity(self, order: float = 1.0, layer: str | None = None) -> Array:
         """Return the Hill number of the shares of mass at every record: float64 (records,).
 
-        It is the number of equal-mass populations with the same diversity. Order 0 counts the
-        living populations, 1 is the exponential of the entropy, 2 emphasizes the common ones
-        (Hill 1973).
+        It is the number of equal masses that would be as diverse (Hill 1973). Order 0 counts living
+        populations, 1 is the exponential of the entropy, 2 emphasizes common populations.
         """
         return demography.hill(self.trajectories("mass", layer), order)
 
@@ -266,8 +263,11 @@ class History(FormerNames, Mapping[str, Array]):
         """Return a table as a pandas DataFrame; requires pandas.
 
         Args:
-            table: "epochs" (the columns), "records" (living populations, diversity, mean and
-                variance of fitness, total mass and upkeep, by record) or "extinctions".
+            table: "epochs" (the columns), "extinctions", or "records" (living populations,
+                diversity, mean and variance of fitness, sums of mass and mass * upkeep, by record).
+
+        Raises:
+            ImportError: pandas is not installed. ValueError: unknown table.
         """
         try:
             import pandas
@@ -334,7 +334,7 @@ class History(FormerNames, Mapping[str, Array]):
         rows = np.full((len(QUANTITIES), sum(self.ever_born)), np.nan, np.float32)
         for layer, (births, *quantities) in counted.items():
             rows[:, self._columns_of(layer)][:, births] = quantities
-        self._sizes[rows.shape[1]] = self.ever_born  # sizes only grow, so their sum identifies them
+        self._sizes[rows.shape[1]] = self.ever_born  # a unique key: ever_born only grows
         self._steps.append(int(step))
         for quantity, row in zip(QUANTITIES, rows, strict=True):
             self._records[quantity].append(row)
@@ -413,13 +413,10 @@ class History(FormerNames, Mapping[str, Array]):
         """Append births as reported by the core; arguments as for `add_deaths`."""
         if not len(births):
             return
-        rows = np.zeros(len(births), BIRTH)
-        rows["step"] = births["step"] - start
-        rows["epoch"] = rows["step"] / self.per_epoch
-        rows["layer"] = np.array(layers)[births["population"]]
-        for name in ("birth", "parent", "mass", "fitness"):
-            rows[name] = births[name]
-        self._births.append(rows)
+        rows = store.birth_rows(births, layers, start, self.per_epoch)
+        again = rows["birth"] < np.array(self.born)[births["population"]]  # features of the data
+        for kept, those in ((self._births, rows[~again]), (self._returns, rows[again])):
+            kept += [those] if len(those) else []
 
     def add_epoch(self, row: Mapping[str, float]) -> None:
         """Append a row to the columns; if a stop left a row of the same epoch, replace it."""
@@ -443,8 +440,8 @@ class History(FormerNames, Mapping[str, Array]):
     def save(self, path: str | PathLike[str]) -> None:
         """Write the history to one .npz file of plain arrays, atomically.
 
-        `numpy.load(path)` reads it: epochs.COLUMN, steps, mass, fitness, upkeep, batches (loss,
-        correct predictions, weight, predictions of every step), extinctions, and meta (JSON).
+        `numpy.load(path)` reads it: epochs.COLUMN, steps, mass, fitness, upkeep, batches,
+        extinctions, births (if any), and meta (JSON).
         """
         write_whole(path, self.to_bytes())
 
@@ -477,6 +474,7 @@ class History(FormerNames, Mapping[str, Array]):
         batches: Array,
         extinctions: Array,
         births: Array,
+        returns: Array,
     ) -> None:
         """Take over the content of a file, which `store.check` has checked."""
         self._columns, self._steps = columns, steps
@@ -484,7 +482,7 @@ class History(FormerNames, Mapping[str, Array]):
         self._batches = [batches]
         self.steps_done = batches.shape[1]
         self._extinctions = [extinctions] if len(extinctions) else []
-        self._births = [births] if len(births) else []
+        self._births, self._returns = ([of] if len(of) else [] for of in (births, returns))
         self._sizes = {sum(self.ever_born): self.ever_born}
 
     def __copy__(self) -> History:

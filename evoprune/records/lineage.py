@@ -20,6 +20,11 @@ def ever_born(layers: Sequence[str], born: Sequence[int], births: Array) -> tupl
     return tuple(n + more.get(layer, 0) for layer, n in zip(layers, born, strict=True))
 
 
+def labels_of(layers: Sequence[str], sizes: Sequence[int]) -> list[tuple[str, int]]:
+    """Return layer and birth id of every population, for `sizes` populations by layer."""
+    return [(layer, birth) for layer, n in zip(layers, sizes, strict=True) for birth in range(n)]
+
+
 def parents_of(layers: Sequence[str], sizes: Sequence[int], births: Array) -> Array:
     """Return the index of every population's parent, or -1: int64 (sum(sizes),), layer by layer."""
     starts = np.cumsum([0, *sizes])
@@ -69,9 +74,14 @@ def ancestors(mass: Array, parents: Array) -> Array:
 
 
 def heirs(after: Array, origin: Array) -> Array:
-    """Return the masses `after` summed over each population's descendants, by record.
+    """Return, for every record and population, the mass of its descendants at the next record.
 
-    `origin` has the index of every population's ancestor, see `ancestors`.
+    Args:
+        after: masses at the next record, (records - 1, populations).
+        origin: index of every population's ancestor, from `ancestors`.
+
+    Returns:
+        Sums of `after` over the populations with the same ancestor, in the shape of `after`.
     """
     total = np.zeros_like(after)
     for sums, values, row in zip(total, after, origin, strict=True):

@@ -7,7 +7,7 @@ and an inconsistent one is refused.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +54,10 @@ FORMAT, VERSION = "evoprune history", 1
 COLUMN = "epochs."
 QUANTITIES = ("mass", "fitness", "upkeep")
 PARTS = ("meta", "steps", "batches", "extinctions", *QUANTITIES)
-OPTIONAL = ("births",)  # arrays that are written unless empty
+OPTIONAL = ("births", "returns")  # arrays that are written unless empty
 COUNTS = ("per_epoch", "record_every", "thinned")
 MOST = 2**62  # limit for counts: the sum of two fits in int64
-PEOPLE = 1 << 24  # limit for populations in a file without records
+PEOPLE = 1 << 24  # limit for populations in a file without records: its size does not limit them
 
 
 def to_bytes(history: History) -> bytes:
@@ -77,17 +77,27 @@ def to_bytes(history: History) -> bytes:
         "batches": history.batches,
         "extinctions": history.extinctions,
     }
-    if len(history.births):
-        arrays["births"] = history.births
+    arrays |= {name: getattr(history, name) for name in OPTIONAL if len(getattr(history, name))}
     check(arrays)
     return pack(arrays)
+
+
+def birth_rows(births: Array, layers: Sequence[str], start: int, per_epoch: float) -> Array:
+    """Return births as reported by the core as rows of `History.births`; see `add_deaths`."""
+    rows = np.zeros(len(births), BIRTH)
+    rows["step"] = births["step"] - start
+    rows["epoch"] = rows["step"] / per_epoch
+    rows["layer"] = np.array(layers)[births["population"]]
+    for name in ("birth", "parent", "mass", "fitness"):
+        rows[name] = births[name]
+    return rows
 
 
 def from_bytes(history: type[History], content: bytes, name: str) -> History:
     """Return the history in the content of a file.
 
     Args:
-        history: the class to make.
+        history: the class of the history to return.
         content: content of the file.
         name: name of the file, for error messages.
 
@@ -126,7 +136,7 @@ def _filled(kind: type[History], meta: dict[str, Any], arrays: Mapping[str, Arra
         records={quantity: list(arrays[quantity].copy()) for quantity in QUANTITIES},
         batches=batches.copy(),
         extinctions=arrays["extinctions"].copy(),
-        births=arrays["births"].copy() if "births" in arrays else np.empty(0, BIRTH),
+        **{name: np.array(arrays.get(name, np.empty(0, BIRTH))) for name in OPTIONAL},
     )
     made.interrupted, made.thinned = meta["interrupted"], meta["thinned"]
     return made
@@ -151,6 +161,8 @@ def check(arrays: Mapping[str, Array]) -> dict[str, Any]:
     meta = _meta(arrays["meta"])
     _columns({k: a for k, a in arrays.items() if k.startswith(COLUMN)})
     born = dict(zip(meta["layers"], meta["born"], strict=True))
+    if "returns" in arrays:
+        _returns(arrays["returns"], born)
     if "births" in arrays:
         _births(arrays["births"], born)
     _records(arrays, sum(born.values()))
@@ -228,6 +240,17 @@ def _births(rows: Array, born: dict[str, int]) -> None:
         parent = own["parent"]
         _expect("births", bool(((parent >= -1) & (parent < ids)).all()), "parents born before")
         born[layer] += len(own)
+
+
+def _returns(rows: Array, born: Mapping[str, int]) -> None:
+    """Check returns of founders; `born` has the number of founders of each layer."""
+    _expect("returns", rows.ndim == 1 and rows.dtype == BIRTH, f"rows of {BIRTH}")
+    step = rows["step"]
+    _expect("returns", bool(((step >= 0) & (step < MOST)).all()), "step counts")
+    for layer in np.unique(rows["layer"]).tolist():
+        _expect("returns", layer in born, f"layers out of {', '.join(born) or 'none'}")
+        ids = rows["birth"][rows["layer"] == layer]
+        _expect("returns", bool(((ids >= 0) & (ids < born[layer])).all()), "ids of founders")
 
 
 def _extinctions(rows: Array, born: Mapping[str, int]) -> None:

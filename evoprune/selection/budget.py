@@ -19,11 +19,13 @@ from evoprune.common.types import Array, Sized
 __all__ = ["Budget"]
 
 MARKS = 200  # number of adjustments of the pressure per run
-GAIN = 0.1  # change of log pressure per adjustment, as a factor on log (size / target path)
-MOST = 0.02  # limit of that change; above it, pressure overshoots: populations die with a delay
+GAIN = 0.1  # each adjustment changes log(pressure) by GAIN * log(size / target path)
+MOST = 0.02  # limit of that change; a larger one overshoots, since populations die with a delay
 LOW, HIGH = 1e-6, 100.0
 LIGHT = 0.03  # populations of smaller mass count in part, since they may soon be extinct
-BEND = 8.0  # log of the target path is proportional to 1 - exp(-BEND t), from t = 0 to 1 at `by`
+# log(target path) is proportional to 1 - exp(-BEND t), where t rises from 0 (at the first possible
+# extinction) to 1 (when the share `by` of the run is done).
+BEND = 8.0
 
 
 @spelled
@@ -142,7 +144,7 @@ class Budget:
             masses: masses of the living populations of each layer, (alive,).
         """
         now, born = self.size(network)
-        if not min(now, born) > 0 or done < lag:  # no population can be extinct yet
+        if not min(now, born) > 0 or done < lag:  # size 0, or too early for an extinction
             return pressure
         if self.reached(network):
             return pressure

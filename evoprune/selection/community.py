@@ -33,8 +33,8 @@ from evoprune.selection.settings import Selection
 __all__ = ["BIRTH", "DEATH", "Community"]
 
 ByLayer: TypeAlias = ArrayLike | Mapping[str, ArrayLike]
-"""Arrays by layer name, or one NumPy array over all founding populations, layer after layer. If the
-community was created with a plain number, any array of its populations."""
+"""Arrays by layer name, or one NumPy array over all founding populations, layer after layer. A
+community created with a plain number takes any array over its populations."""
 
 DEATH = np.dtype(
     [("generation", "i8"), ("layer", "U64"), ("birth", "i4"), ("mass", "f8"), ("fitness", "f8")]
@@ -67,9 +67,9 @@ class Community:
             here. Its pressure is the default of `step`; with a schedule or a Budget, `step` must be
             called with a pressure.
         seed: seed of stochastic dynamics.
-        cost: relative costs of populations, for upkeep that is not a vector: a number by layer, or
-            an array by birth id. By default all costs are equal and sum to 1. In a network, a cost
-            is a share of all multiply-adds.
+        cost: relative costs of populations: a number by layer, or an array by birth id. By default
+            all costs are equal and sum to 1. In a network, a cost is a share of all multiply-adds.
+            Costs have no effect if the selection's upkeep is a vector.
         mass: masses at birth, by layer; 1 by default.
         dtype: "float32", the default of networks, or "float64".
         generations: number of generations of the whole run, each of strength 1, for time constants
@@ -155,7 +155,7 @@ class Community:
         norm2: ByLayer | None = None,
         overlap: ArrayLike | None = None,
     ) -> Array:
-        """Run one generation: fitness, memory, upkeep, dynamics, extinction.
+        """Run one generation: compute smoothed fitness and upkeep, change masses, mark extinctions.
 
         Values by layer are one of three: an array by birth id (born,), in which elements of extinct
         populations are ignored; an array of the living populations only (alive,), in order of birth
@@ -301,12 +301,18 @@ class Community:
 
     @property
     def extinct(self) -> Array:
-        """All deaths so far: generation, layer, birth, mass, fitness, in the order of death."""
+        """All deaths so far: generation, layer, birth, mass, fitness.
+
+        A structured array with one row per population, in the order of death.
+        """
         return np.concatenate(self._deaths) if self._deaths else np.zeros(0, DEATH)
 
     @property
     def lineage(self) -> Array:
-        """All births so far: generation, layer, birth, parent, mass, fitness, in order."""
+        """All births so far: generation, layer, birth, parent, mass, fitness.
+
+        A structured array with one row per population, in the order of birth.
+        """
         return np.concatenate(self._births) if self._births else np.zeros(0, BIRTH)
 
     # ---- state -------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The groups of laws: losses, optimizers, fitness and dynamics. laws.py has their laws."""
+"""Base classes of the laws: losses, optimizers, fitness and dynamics; laws.py defines the laws."""
 
 from __future__ import annotations
 

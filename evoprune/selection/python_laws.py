@@ -120,7 +120,10 @@ class PythonLoss(_PythonLaw):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Return the type of targets and if there is an accuracy, named as in the catalogue."""
+        """Return two entries of the catalogue, as for a loss of the core.
+
+        `target` is the type of the targets; `judges` is True if the loss defines an accuracy.
+        """
         return {"target": self.target, "judges": self.target == "class"}
 
     @property
@@ -149,12 +152,12 @@ DynamicsLike: TypeAlias = DynamicsName | Dynamics | PythonDynamics | Callable[..
 def fitness(function: Callable[[Any], ArrayLike]) -> PythonFitness:
     """Make a fitness law from a Python function; use as a decorator.
 
-    The function takes the signals of the n populations of a layer as a dict of copies (n,): mass,
-    mass_gradient (dL/dmass for the loss L), owned_norm2, owned_gradient2 and owned_product (sums of
-    w^2, g^2 and w g over the weights w that a population owns and their gradients g) and activity
-    (mean |output|). The dict also has terms, the number of terms whose mean is L. The function
-    returns finite fitness (n,), in nats if it is compared with upkeep. It is called once per
-    generation and layer; an exception in it stops the run.
+    The function takes a dict with the signals of the n populations of a layer, as copies (n,):
+    "mass"; "mass_gradient", dL/dmass for the loss L; "owned_norm2", "owned_gradient2" and
+    "owned_product", sums of w^2, g^2 and w g over the weights w that a population owns and their
+    gradients g; and "activity", the mean of |output|. "terms" is the number of terms whose mean is
+    L. The function returns finite fitness (n,), in nats if it is compared with upkeep. It is called
+    once per generation and layer; an exception in it stops the run.
 
         @ep.fitness
         def usefulness(signals):
@@ -170,9 +173,11 @@ def dynamics(function: Callable[..., ArrayLike]) -> PythonDynamics:
     and, if it has a third parameter, their upkeep (n,). It returns the masses (n,) of the next
     generation, finite and at least 0. A population whose mass falls below the threshold is extinct.
     With strength < 1 (see Selection: clock, rest), the ratio new/old is raised to the power
-    strength. A function of one parameter takes a dict of these arrays and of birth (birth ids
-    (n,)), born (number of founders), threshold, strength and generation; its result is used
-    unchanged.
+    strength.
+
+    A function of one parameter takes a dict: "mass", "fitness" and "upkeep" as above, "birth"
+    (birth ids (n,)), "born" (number of founders), "threshold", "strength" and "generation". Its
+    result is used unchanged, whatever the strength.
 
         @ep.dynamics
         def growth(mass, fitness, upkeep):

@@ -101,7 +101,7 @@ def _check(schedule: Any, levels: Sequence[str], share: str) -> None:
 
 
 def _level(name: str, value: Any) -> float:
-    """Return a finite number of at least 0 as a float."""
+    """Check that `value` is a finite number of at least 0; return it as a float."""
     return number(name, value, 0, float(np.finfo(np.float64).max))
 
 

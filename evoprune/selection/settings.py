@@ -153,7 +153,7 @@ class Selection:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "dynamics", _law(Dynamics, PythonDynamics, self.dynamics))
-        for name in NATURAL:  # a default depends on those before it
+        for name in NATURAL:  # in order: a default may need an earlier one
             if getattr(self, name) is None:
                 object.__setattr__(self, name, NATURAL[name](self))
         object.__setattr__(self, "fitness", _law(Fitness, PythonFitness, self.fitness))
@@ -373,7 +373,7 @@ class Selection:
 
 
 def _finite_upkeep(upkeep: ArrayLike) -> Array:
-    """Return upkeep given as one number per founding population, checked: float64 (n,)."""
+    """Check upkeep that has one number per founding population; return it as float64 (n,)."""
     numbers = floats("Selection: upkeep", upkeep)
     if numbers.ndim != 1 or not (np.isfinite(numbers) & (numbers >= 0)).all():
         raise ValueError(

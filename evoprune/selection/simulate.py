@@ -87,10 +87,11 @@ def simulate(
         mass: initial masses (n,), at least 0.
         fitness: fitness of each population in nats per unit of mass, (n,); or a function that
             returns it for the current masses (n,). Fitness of extinct populations is ignored. With
-            births, a function gets the masses of all populations born so far; an array's values
-            (also those of upkeep) are inherited, and immigrants get the mean of the living
-            populations.
-        generations: number of generations; time constants of the law that are None are set to fit.
+            births, a function takes the masses of all populations born so far. From an array, a
+            newborn inherits its parent's value, and an immigrant gets the mean of the living
+            populations; upkeep is passed on in the same way.
+        generations: number of generations; it also determines time constants of the law that are
+            None.
         upkeep: upkeep of each population in nats per unit of mass: (n,), or one number; 0 by
             default.
         overlap: similarity of populations, for laws in which similar ones compete: (n, n); the
@@ -103,8 +104,9 @@ def simulate(
 
     Returns:
         Masses: float64 (generations + 1, n); the first row has the initial masses. With births,
-        masses (generations + 1, all ever born), 0 before birth, and the births: a structured array
-        with generation, birth (the column), parent (-1: an immigrant), mass and fitness.
+        masses of all populations ever born, one column each, 0 before birth; and the births: a
+        structured array with generation, birth (the column of the population), parent (its column;
+        -1: an immigrant), mass and fitness.
 
     Raises:
         ValueError, TypeError: an argument is invalid; the message names it.
@@ -179,7 +181,10 @@ def simulate(
 
 
 def _inherited(worth: Array, parents: Array, alive: Array) -> Array:
-    """Append the fitness of newborns: the parent's, or for immigrants the mean of the living."""
+    """Append the fitness of newborn populations to `worth`, the fitness of all others.
+
+    It is the parent's, or for an immigrant the mean of the living populations.
+    """
     mean = worth[alive[: len(worth)]].mean() if alive[: len(worth)].any() else 0.0
     return np.append(worth, np.where(parents >= 0, worth[np.maximum(parents, 0)], mean))
 

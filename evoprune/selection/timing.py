@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["AGES", "UNKNOWN", "lifespan", "shortest"]
 
 UNKNOWN = 700.0
-"""Lifespan, in generations, of a run of unknown length; default rates of laws are for it."""
+"""Lifespan, in generations, of a run of unknown length. Default rates of laws assume it."""
 
 LIVES = 7.0
 """The lifespan is the number of generations of the run divided by LIVES, plus a time to learn."""
@@ -25,7 +25,8 @@ TRAVEL = 0.02
 about the learning rate at each step, so that this takes TRAVEL / rate generations."""
 
 PLAIN = 20.0
-"""Further generations to learn with other optimizers: their steps are proportional to gradients."""
+"""Generations to learn, besides LEAST, with an optimizer that is not adaptive. Its steps are
+proportional to gradients, so the learning rate alone does not determine how far weights move."""
 
 IDLE = 10.0
 """Factor on the lifespan of a run that is too short for an extinction."""

@@ -150,7 +150,7 @@ class Stopped:
 
     Attributes:
         status: exit status of the received signal; 0 if there was none.
-        stop: function that ends the run; None while no run is active, then signals raise `Ended`.
+        stop: function that ends the run; None while no run is active: signals raise `Ended`.
     """
 
     def __init__(self) -> None:
@@ -185,7 +185,7 @@ class Lines(Table):
         self._screen.say(text)
 
     def on_epoch_end(self, trainer: Any, row: Any) -> None:
-        """Print the epoch's line."""
+        """Print the epoch's line; stop the run if printing has failed."""
         super().on_epoch_end(trainer, row)
         if self._screen.broken is not None:
             trainer.stop()
@@ -197,7 +197,7 @@ def stopped_by(*names: str) -> Iterator[Stopped]:
     stopped, before = Stopped(), {}
     for name in names:
         number = getattr(signal, name, None)
-        with suppress(ValueError):  # outside the main thread
+        with suppress(ValueError):  # signal() raises it outside the main thread
             if number is not None and signal.getsignal(number) is signal.SIG_DFL:
                 before[number] = signal.signal(number, stopped)
     try:

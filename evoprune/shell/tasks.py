@@ -68,7 +68,7 @@ USUAL = {
 }
 NETS = tuple(USUAL)
 TESTED = 0.2  # share of the rows of a CSV file in the test set
-MANY = 20  # integer targets with more distinct values, and more than rows / 10, make a regression
+MANY = 20  # more than max(MANY, rows / 10) different integer targets make a regression
 STEPS = 2000  # minimum steps of a run on a CSV file
 TRANSFORMER = ("dim", "layers", "heads")
 READS = {  # options that set a network's shape, by kind of network

@@ -224,7 +224,7 @@ def _write(
     """Write model, history and metrics.
 
     Raises:
-        Failed: writing failed, e.g. because the disk is full; lists the files written.
+        Failed: a file could not be written, now or during the run, e.g. because the disk is full.
     """
     error = saver.error
     try:

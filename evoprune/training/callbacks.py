@@ -137,7 +137,7 @@ class _Monitor(Callback):
         return {"monitor": self.monitor, "best": best, "best_epoch": self.best_epoch}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Load the best value if the state is of the same column; reset otherwise."""
+        """Load the best value of the column `monitor`; reset it if `state` is of another column."""
         instance("state", state, Mapping)
         known = state if state.get("monitor") == self.monitor else {}
         best = known.get("best")
@@ -273,7 +273,7 @@ class Checkpoint(_Monitor):
             trainer.save(self._template.filled(row))
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
-        """Write the state at the end of the run."""
+        """Write the state at the end of the run, unless `best_only` is set."""
         if not self.best_only:
             row = (
                 {name: float(history[name][-1]) for name in history} if history.epochs_done else {}

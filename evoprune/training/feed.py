@@ -66,7 +66,7 @@ class ArrayFeed:
         self._before = 0  # network.step before the last call of `run`
         self.samples: int | None = len(x if rows is None else rows)
         self.batch = min(batch, self.samples)
-        # If `steps` is given, one pass of the core through the data can span several epochs.
+        # If `steps` is given, an epoch need not end where a pass through the data ends.
         self.per_epoch = (
             -(-self.samples // self.batch) if steps is None else whole("steps", steps, 1)
         )
@@ -120,7 +120,7 @@ class ArrayFeed:
 
 
 class BatchFeed:
-    """Batches (x, y) or (x, y, weights) of an iterable, in order; iterated again every epoch."""
+    """Batches (x, y) or (x, y, weights) from an iterable, which is iterated over in every epoch."""
 
     shuffle = False
     data: Understood | None = None
@@ -207,7 +207,7 @@ class BatchFeed:
 
 
 def _cut(record: dict[str, Any]) -> dict[str, Any]:
-    """Return a record cut to the steps that were completed."""
+    """Return a record of the core, cut to the steps that were completed."""
     steps = int(record["steps"])
     return {key: record[key][:steps] if key in PER_STEP else record[key] for key in record}
 

@@ -55,8 +55,8 @@ class Live:
     """Show a run during training; created by Trainer.fit(live=True).
 
     Args:
-        display: called with a mapping of MIME types to show it, and again to replace it; None: the
-            display of the notebook, if there is one.
+        display: function that shows the view; each call replaces what the last one showed. It takes
+            a dict from MIME types to the view in that type. None: the current notebook, if any.
         out: stream for the table if there is no display; standard output if not given.
     """
 
@@ -77,7 +77,7 @@ class Live:
             self._draw(*self._last)
 
     def show(self, history: History, run: Run, watch: Watch, network: Network) -> None:
-        """Update the display if it is due, or add finished epochs to the table."""
+        """Draw the view if it is due; without a display, add finished epochs to the table."""
         if self._display is None:
             self._table.show(history, network)
             return

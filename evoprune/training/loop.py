@@ -81,7 +81,10 @@ class Loop:
         self._learned = data.table if data is not None and self.measures.training else None
 
     def _compare(self) -> None:
-        """Check that all ranks start equal; keep this rank's part of the data to evaluate on."""
+        """Check that network, settings and data are the same on all ranks, if there are several.
+
+        Of the data to evaluate on, keep this rank's part.
+        """
         ranks, trainer, run, data = self.ranks, self.trainer, self.run, self.feed.data
         if ranks.size == 1:
             return
@@ -135,7 +138,8 @@ class Loop:
             self._begun.append(listener)
             listener.on_fit_begin(trainer)
         with Interrupt() as interrupt, self.view as bar:
-            # A state saved by on_extinction in the last step of an epoch lacks the epoch's row.
+            # Append the row of an ended epoch if it is missing: the run was restored from a state
+            # that an on_extinction() saved in the last step of this epoch.
             if run.done % run.per_epoch == 0 and history.last("step") < run.done:
                 self._whole_epoch(watch)
             while run.done < self.end:
@@ -150,7 +154,7 @@ class Loop:
                 self._steer()
                 mark = min(self.end, self._next_stop())
                 before, stop = run.done, min(mark, run.done + plan.steps)
-                seen = stop == mark or bool(self.listeners)  # callbacks may inspect the last batch
+                seen = stop == mark or bool(self.listeners)  # keep gradients for callbacks
                 deaths = self._segment(stop, watch, threads, seen)
                 tuner.record(stop - before, watch.seconds_a_step)
                 if len(deaths):
@@ -181,7 +185,7 @@ class Loop:
         return history
 
     def _next_stop(self) -> int:
-        """Return the next step at which an epoch ends or a record or an adjustment is due."""
+        """Return the next step at which an epoch ends, or a record or new pressure is due."""
         run = self.run
         marks = [run.per_epoch, self.history.record_every]
         budget = budget_of(self.trainer.selection)

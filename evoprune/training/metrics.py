@@ -17,7 +17,7 @@ from evoprune.common.types import Array
 __all__ = ["METRICS", "Measures", "Metric", "Metrics", "measures", "named", "rises"]
 
 Metric: TypeAlias = Callable[[Array, Array], float]
-"""A function of targets (n,) or (n, outputs) and outputs (n, outputs)."""
+"""A function that takes targets (n,) or (n, k) and the network's outputs (n, k)."""
 
 Metrics: TypeAlias = str | Metric | Iterable[str | Metric] | Mapping[str, "str | Metric"]
 """One metric (name or function), several, or a dict of them by column name."""
@@ -116,7 +116,11 @@ def _values(targets: Array, outputs: Array) -> tuple[Array, Array]:
 
 
 def r2(targets: Array, outputs: Array) -> float:
-    """Return R^2 averaged over outputs: 1 - squared errors / squared deviations from the mean."""
+    """Return R^2, averaged over the outputs.
+
+    For one output with targets y and predictions p, R^2 = 1 - sum (y - p)^2 / sum (y - mean(y))^2.
+    If all y are equal, it is 1 without errors and 0 otherwise.
+    """
     right, found = _values(targets, outputs)
     errors = ((right - found) ** 2).sum(axis=0)
     spread = ((right - right.mean(axis=0)) ** 2).sum(axis=0)

@@ -72,8 +72,8 @@ class Template:
             metrics: names of the metrics' columns in the history.
 
         Raises:
-            ValueError: the path names a column of validation data and there are none, or a metric
-                that is not computed.
+            ValueError: the path names a column of validation data, but the run has no such data; or
+                it names a metric that is not computed.
             OSError: the folder is missing or not writable.
         """
         for field in self.fields:

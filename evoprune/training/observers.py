@@ -37,7 +37,7 @@ class CSVLogger(Callback):
         self._columns: list[str] | None = None
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        """Create the file, or read the columns of an existing one."""
+        """Create the file; if the run is resumed and the file exists, read its columns instead."""
         self._columns = None
         resumed = trainer.history is not None and trainer.history.epochs_done > 0
         if resumed and self.path.exists():

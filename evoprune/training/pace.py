@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Numbers", "Pace", "warn_of_standstill"]
 
-BLOCK = 1 << 16  # steps computed together
+BLOCK = 1 << 16  # number of steps whose values are computed at once
 SAMPLED = 64  # number of blocks from which the sum of strengths is estimated in long runs
 
 
@@ -108,7 +108,7 @@ class Pace:
             self.selection = selection.timed(lifespan=run.lifespan)
 
     def cut(self, start: int, stop: int) -> Schedules:
-        """Return the values of steps start to stop - 1."""
+        """Return learning rates, pressures and strengths of steps start to stop - 1."""
         rate = self._rate.cut(start, stop)
         if self._given is None:
             still = np.zeros(stop - start)
@@ -127,8 +127,8 @@ class Pace:
     def strength(self) -> float:
         """Return the sum of the strengths of all steps: the run's length in steps of strength 1.
 
-        In a run of more blocks than `SAMPLED`, it is estimated from that number of blocks, equally
-        spaced.
+        In a run of more than SAMPLED blocks, the sum is estimated from SAMPLED blocks at equal
+        distances.
         """
         rest = 0.0 if self._given is None else self._given.rest
         moving = self._run.total - round(rest * self._run.total)
@@ -141,7 +141,7 @@ class Pace:
         )
 
     def _strength_of(self, start: int, end: int) -> float:
-        """Return the sum of the strengths of a block."""
+        """Return the sum of the strengths of steps start to min(start + BLOCK, end) - 1."""
         stop = min(start + BLOCK, end)
         return float(self._strength(start, self._rate.cut(start, stop)).sum())
 

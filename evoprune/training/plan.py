@@ -124,11 +124,11 @@ def plan_of(trainer: Trainer, feed: Feed, run: Run, pace: Pace) -> Plan:
 
 
 def first_death(network: Network, selection: Selection, run: Run, pace: Pace) -> int | None:
-    """Return the earliest step after which a population can be extinct.
+    """Return the earliest step after which a population can be extinct; None if none can be.
 
-    It is found by simulating a community of two populations, of which one has all the fitness, with
-    the schedules of the run. For laws other than bounded Malthusian growth, masses can fall at once
-    and only `min_age` gives a bound.
+    The step is found by simulating a community of two populations, of which one has all the
+    fitness, with the schedules of the run. For laws other than bounded Malthusian growth, masses
+    can fall at once and only `min_age` gives a bound.
     """
     law, every, age = selection.dynamics, selection.every, int(selection.min_age or 0)
     bounded = isinstance(law, Malthusian) and law.growth == "bounded"
@@ -188,7 +188,10 @@ def expected(selection: Selection, generations: float) -> tuple[float, float, fl
 
 
 def memory_of(trainer: Trainer, feed: Feed) -> int | None:
-    """Return the bytes of a network in training, measured on a copy after one step."""
+    """Return the bytes of a network in training, measured on a copy after one step.
+
+    None if batches come from an iterable.
+    """
     if not isinstance(feed, ArrayFeed):
         return None
     network = trainer.network.copy()

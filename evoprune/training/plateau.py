@@ -19,13 +19,14 @@ __all__ = ["ReduceOnPlateau"]
 
 @spelled
 class ReduceOnPlateau(Callback):
-    """Multiply the remaining learning rates of a run by `factor` when a column stops improving.
+    """Multiply the remaining learning rates of a run by `factor` when `monitor` stops improving.
 
     Use it with a constant rate, as in `AdamW(constant(1e-3))`. By default, masses then change more
     slowly too; see the setting `clock` of `Selection`.
 
     Args:
-        monitor: the column. Higher is better for an accuracy or similar, lower for others.
+        monitor: column of the history to watch. Higher is better for an accuracy or similar,
+            lower for others.
         factor: factor on the rates, above 0 and below 1.
         patience: epochs without improvement before the rates are lowered.
         min_delta: smallest change that counts as an improvement.

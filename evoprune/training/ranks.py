@@ -93,7 +93,7 @@ class Ranks:
         self.size = 1 if communicator is None else int(communicator.Get_size())
         self.argument = None if self.size == 1 else (self.rank, self.size, self._add_up)
         self._inside = False  # True in a call of the core, where ranks wait for each other
-        self._calls = 0  # sums over ranks in the current call of the core
+        self._calls = 0  # number of sums over ranks in the current call of the core
         self._broken = False  # the last sum over ranks has failed
         self._known: BaseException | None = None  # an error known to all ranks
 
@@ -150,7 +150,7 @@ class Ranks:
                     raise self._known
 
     def plan(self, steps: int, slowed: float, stopping: bool, interrupted: bool) -> Plan:
-        """Agree on the next number of steps: rank 0 decides, but any rank can stop the run."""
+        """Return the plan of rank 0 for the next steps; any rank can stop or interrupt the run."""
         if self.size == 1:
             return Plan(steps, slowed, stopping, interrupted)
         plans = [Plan(*plan) for plan in self.gather((steps, slowed, stopping, interrupted))]

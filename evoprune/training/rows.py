@@ -33,7 +33,7 @@ def row_of(
     score: Score | None,
     metrics: Mapping[str, float],
 ) -> NamedRow:
-    """Return the columns of the history for the epoch that ends now.
+    """Return the row of the history for the epoch that ends now: one value for each column.
 
     Args:
         network: the network; it is only read.
@@ -89,11 +89,12 @@ def _populations(network: Network, pressure: float) -> dict[str, float]:
 def measured(
     network: Network, tables: Mapping[str, Table | None], measures: Measures, ranks: Ranks
 ) -> dict[str, float]:
-    """Return metrics by column of the history.
+    """Return the values of the metrics, by their columns in the history.
 
     Args:
         network: the network; it is only read.
-        tables: this rank's samples, or None, by prefix of the columns to compute on them.
+        tables: by prefix of a column ("validation_" or "training_"), the samples of this rank on
+            which the metrics of these columns are computed; None: no such columns.
         measures: the metrics.
         ranks: the processes, each with samples of its own.
     """

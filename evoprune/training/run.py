@@ -31,7 +31,7 @@ SHOWN = ("validation_loss", "validation_accuracy")  # validation columns that th
 BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {elapsed}<{remaining}{postfix}"
 LEAST = 37  # width in characters of the bar without loss and other values
 SEGMENT = 0.05  # target seconds between two returns to the loop, where Ctrl-C takes effect
-RECORDS = 150  # approximate number of records per run, by default
+RECORDS = 150  # approximate number of records of masses and fitness per run, by default
 APART, OF_EPOCH = 50, 8  # records are at least 50 steps or 1/8 epoch apart, whichever is less
 
 
@@ -52,10 +52,11 @@ class Run:
     validation_split: float | None = None  # share of the data used for validation
     slowed: float = 1.0  # factor on the remaining planned learning rates
     resting: bool = False  # True once a budget's size is reached: masses no longer change
-    lifespan: float | None = None  # in generations; determines time constants that are None
+    lifespan: float | None = None  # in generations; determines the time constants not given
     weighted: bool = False  # sample_weight was given
     class_weights: str | list[Any] | None = None  # "balanced", or pairs of class and weight
-    metrics: dict[str, str | None] = field(default_factory=dict)  # column -> name; None: a function
+    # For each column of a metric: the name of the metric, or None for a function of the user.
+    metrics: dict[str, str | None] = field(default_factory=dict)
     training_metrics: bool = False
 
     @classmethod
@@ -106,7 +107,7 @@ class Run:
         return self.epochs * self.per_epoch
 
     def end(self, until: float | None) -> int:
-        """Return the step at which to stop: after `until` epochs, or at the end."""
+        """Return the step at which to stop: after `until` epochs; None: at the end of the run."""
         if until is None:
             return self.total
         return min(self.total, round(number("until", until, 0, 1e15) * self.per_epoch))
@@ -173,7 +174,7 @@ class ThreadTuner:
     clearly slower, the interval between trials doubles.
     """
 
-    WAIT, PATIENCE = 8, 128  # segments of steps between trials: initially, at most
+    WAIT, PATIENCE = 8, 128  # initial and largest number of segments between two trials
     BRIEF = 0.004  # seconds; shorter times are added up before they are compared
     SHORT = 4  # a trial has 1 / SHORT of the usual number of steps
     LATE = 5  # number of recent times per step whose median is the usual time
@@ -275,7 +276,7 @@ class Bar:
         self._bar: Any = None
         if wanted and run.total:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # without ipywidgets, a notebook gets a plain bar
+                warnings.simplefilter("ignore")  # tqdm warns in notebooks without ipywidgets
                 from tqdm.auto import tqdm
 
             self._bar = tqdm(total=run.total, initial=run.done, dynamic_ncols=True, bar_format=BAR)

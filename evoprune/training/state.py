@@ -48,7 +48,7 @@ class State(NamedTuple):
     callbacks: list[Memory]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return plain values, bytes and copies of networks, as `Trainer.state` gives them."""
+        """Return the state as a dict of plain values, bytes and copies of networks."""
         return {
             "network": self.network.copy(),
             "run": None if self.run is None else asdict(self.run),
@@ -115,7 +115,8 @@ def read(path: str | PathLike[str]) -> State:
 
     Raises:
         FileNotFoundError: there is no such file.
-        FileFormatError: the file is damaged, inconsistent, or has no state; the message names it.
+        FileFormatError: the file is damaged, inconsistent, or without a state; the message says
+            which.
     """
     network, facts, extra = file.read(path, Network)
     if "run" not in facts or "history" not in extra:

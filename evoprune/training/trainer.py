@@ -104,10 +104,10 @@ class Trainer:
         self._configure()
 
     def _configure(self, run: Run | None = None) -> None:
-        """Configure the core for this trainer; another trainer may have changed its settings.
+        """Configure the core for this trainer, in case another trainer has configured it.
 
-        Time constants of the selection that are None get values that fit `run`, by default the last
-        run.
+        Time constants of the selection that are None get values that fit the run `run`, or the last
+        run if `run` is None.
         """
         self._core, selection, run = self.network.core, self.selection, run or self._run
         if selection is not None and run is not None:
@@ -206,8 +206,8 @@ class Trainer:
                 (samples, positions): finite, at least 0. A batch's loss is a weighted mean. An
                 iterable yields batches (x, y, weights) instead.
             class_weights: weights by class number or name, 1 for classes not named; or "balanced":
-                samples / (classes * samples of the class). Multiplied by sample_weight if both are
-                given.
+                n / (k * n_c) for class c, where n_c of the n targets are of class c, and k classes
+                occur. Multiplied by sample_weight if both are given.
             metrics: further columns, computed on the validation data after every epoch: names
                 (accuracy, top5, balanced_accuracy, f1, auc, r2, mae, rmse), functions of targets
                 and outputs, or a dict of them by name. Columns are named "validation_" + name.
@@ -360,7 +360,7 @@ class Trainer:
             self._loop.kept = network
 
     def _form(self) -> Form:
-        """Return how the network reads data for this trainer's loss."""
+        """Return the form of data that the network reads with this trainer's loss."""
         self._configure()
         return self.network.form(self.loss)
 
@@ -380,7 +380,7 @@ class Trainer:
         end: int,
         limit: float,
     ) -> History:
-        """Restore the state of callbacks and of the trained network, then run the loop."""
+        """Restore callbacks, and the trained network if `keep` replaced it; then run the loop."""
         listeners = listeners if self._ranks.first else []
         memories = matched(listeners, self._memories)
         run, history = self._running()

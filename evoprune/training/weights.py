@@ -47,8 +47,9 @@ def weights_of(
     Args:
         y: targets (n, ...).
         sample_weight: (n,) or (n, positions), or None.
-        class_weights: weights by class number or name, 1 for classes not named; "balanced": samples
-            / (classes that occur * samples of the class).
+        class_weights: weights by class number or name, 1 for classes not named; or "balanced":
+            n / (k * n_c) for class c, where n_c of the n targets are of class c, and k classes
+            occur.
         classes: names of the classes.
         dtype: type of the result.
 

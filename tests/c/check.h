@@ -17,7 +17,8 @@ static int failures;
         }                                                                   \
     } while (0)
 
-/* Return an odd multiple of 1/190 between -11 and 11: never zero, of either sign, and rounded. */
+/* Return a pseudorandom odd multiple of 1/190 between -11 and 11. It is never zero, and most values
+ * are not exact in binary, so that sums depend on the order of additions. */
 static inline ep_real any_number(uint64_t *state) {
     *state = *state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
     return (ep_real)((int64_t)(*state >> 40) % 2000 * 2 - 1999) / (ep_real)190;

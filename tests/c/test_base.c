@@ -1,4 +1,4 @@
-/* Tests of base, settings, random numbers and laws at their limits, without Python, under the
+/* Tests of base.h, settings, random numbers and laws at their limits, without Python, under the
  * sanitizers. Every CHECK that fails is counted and printed; the exit status is nonzero if any
  * failed. */
 #include "catalogue.h"
@@ -98,7 +98,7 @@ static void test_numbers(void) {
     CHECK(!set(&c, "count", 1.5, &error) && error.code == EP_BAD_TYPE);
     CHECK(!set(&c, "count", -6, &error));
     CHECK(strcmp(error.text, "Thing: count must be at least -5, got -6") == 0);
-    CHECK(!set(&c, "count", 9223372036854775808.0, &error)); /* 2^63 */
+    CHECK(!set(&c, "count", 9223372036854775808.0, &error)); /* 2^63: INT64_MAX + 1 */
     CHECK(!set(&c, "count", (double)INFINITY, &error));
 
     CHECK(set(&c, "on", 0, &error) && c.on == 0);
@@ -125,12 +125,12 @@ static void test_vectors(void) {
     CHECK(c.weights.n == 3 && c.weights.at != good && c.weights.at[1] == -1e300);
     CHECK(!ep_field_set_vector(weights, &c, bad, 2, "Thing", &error) && c.weights.n == 3);
     CHECK(strcmp(error.text, "Thing: weights[1] must be at most 10, got 11") == 0);
-    CHECK(!ep_field_set_vector(weights, &c, endless, 1, "Thing", &error)); /* not a value */
+    CHECK(!ep_field_set_vector(weights, &c, endless, 1, "Thing", &error)); /* infinite */
     CHECK(!ep_field_set_vector(ep_field_find(fields, "size"), &c, good, 3, "Thing", &error));
 
     CHECK(ep_fields_copy(fields, &copy, &c, sizeof c));
     CHECK(copy.weights.at != c.weights.at && copy.weights.at[2] == 10 && copy.mode == c.mode);
-    CHECK(ep_field_set_vector(weights, &c, good, 1, "Thing", &error)); /* releases the old one */
+    CHECK(ep_field_set_vector(weights, &c, good, 1, "Thing", &error)); /* frees the old vector */
     CHECK(c.weights.n == 1 && copy.weights.n == 3);
     CHECK(ep_field_set_vector(weights, &c, NULL, 0, "Thing", &error));
     CHECK(c.weights.n == 0 && c.weights.at == NULL);
@@ -158,7 +158,7 @@ static void test_small_functions(void) {
 /* ---- numbers --------------------------------------------------------------------------------- */
 static void test_random_edges(void) {
     const ep_noise last = {UINT64_MAX, UINT64_MAX};
-    uint64_t index = UINT64_MAX - 2; /* wraps */
+    uint64_t index = UINT64_MAX - 2; /* overflows to 0 in the loop */
     for (int i = 0; i < 100; i++) {
         int64_t k = ep_random_binomial(last, &index, INT64_C(1) << 52, 0.3);
         CHECK(k > 0 && k < INT64_C(1) << 52);

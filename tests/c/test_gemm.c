@@ -42,8 +42,8 @@ static void product(int64_t m, int64_t n, int64_t k, int how) {
     const int64_t gap = how & 8 ? 3 : 0;
     int64_t size_a = m * k, rows_b = how & 2 ? n : k, row_b = (how & 2 ? k : n) + gap;
     int64_t size_b = rows_b ? rows_b * row_b - gap : 0;
-    /* If b's rows are contiguous, up to a cache line after their end may be read: NaN there must
-     * have no effect. */
+    /* If the elements of a row of `b` are adjacent, ep_gemm may read up to LINE - 1 elements after
+     * the end of `b`. NaN there must have no effect. */
     int64_t spare = (how & 2 ? row_b : 1) == 1 ? LINE - 1 : 0;
     int64_t size_c = m ? m * (n + gap) - gap : 0;
     ep_real *a = numbers(size_a, 1), *b = numbers(size_b + spare, 2);
@@ -155,7 +155,8 @@ static void test_splits(void) {
     free(a), free(b), free(whole), free(parts);
 }
 
-/* Removing rows of zeros from b, and the same columns from `a`, leaves results bit-identical. */
+/* Removing rows of zeros from `b`, and from `a` the columns of the same indices, leaves results
+ * bit-identical. */
 static void test_removed_zeros(void) {
     enum { M = 23, N = 37, K = 200 };
     ep_real *a = numbers(M * K, 8), *b = numbers(K * N + LINE, 9);

@@ -21,7 +21,7 @@ static const double costs[GROUPS] = {1, 2};
 static void found(world *w) {
     memset(w, 0, sizeof *w);
     for (int j = 0; j < N; j++) {
-        w->birth[j] = 2 * j + 1; /* some populations have been removed */
+        w->birth[j] = 2 * j + 1; /* as if those with even birth ids had been removed */
     }
     for (int i = 0; i < ALL; i++) {
         w->mass[i] = w->alive[i] = 1;
@@ -66,15 +66,16 @@ static ep_generation *generation_of(const ep_selection *s, const ep_dynamics *la
 
 static bool near(double a, double b) { return fabs(a - b) <= 1e-5 * (1 + fabs(b)); }
 
-/* Return the mass after bounded Malthusian growth over a lifespan of 700 generations, capped at
- * 5. */
+/* Return the mass after one generation of bounded Malthusian growth, with a lifespan of 700
+ * generations and masses capped at 5. */
 static double grown(double mass, double fitness, double upkeep, double threshold) {
     double turnover = fabs(fitness) + upkeep;
     double gain = turnover > 0 ? (fitness - upkeep) / turnover : 0;
     return fmin(5, mass * exp(-log(threshold) / 700 * gain));
 }
 
-/* Return the upkeep of population i of a niche first .. last with `founded` founders. */
+/* Return the upkeep of population `i`. Its niche consists of the populations `first` to `last` - 1
+ * and had `founded` founders. */
 static double upkeep_of(const world *w, const double *fitness, bool soft, double pressure, int i,
                         int first, int last, int founded) {
     double others = 0, cost = 0, living = 0;
@@ -89,7 +90,8 @@ static double upkeep_of(const world *w, const double *fitness, bool soft, double
     return soft ? pressure * relative * others / (founded - 1) : pressure * costs[i / N];
 }
 
-/* The result of every generation equals that of the equations, applied to the state before it. */
+/* After every generation, masses and fitness equal those that the equations give for the state
+ * before that generation. */
 static void test_equations(ep_upkeep upkeep, ep_niche_scope niche) {
     const double pressure = 1.25;
     const bool soft = upkeep == EP_UPKEEP_SOFT, whole = niche == EP_NICHE_NETWORK;
@@ -128,11 +130,12 @@ static void test_equations(ep_upkeep upkeep, ep_niche_scope niche) {
     ep_generation_free(g);
 }
 
-/* Populations below the threshold become extinct, lightest first, after min_age; the floor keeps
- * the heaviest of them at the threshold. Extinct populations do not take part. */
+/* From generation `min_age` on, populations below the threshold become extinct, lightest first. If
+ * fewer than `floor` would remain, the heaviest are kept, and their masses set to the threshold.
+ * Populations that are extinct already are skipped. */
 static void test_extinction(void) {
     static const double masses[ALL] = {0.2, 0.1, 0.24, 3,   0.15, 1, /* group 1: all but two die */
-                                       0.2, 0.1, 0.05, 0.2, 0.22, 0.24}; /* all die */
+                                       0.2, 0.1, 0.05, 0.2, 0.22, 0.24}; /* all are below 0.25 */
     ep_selection s = settings_of(EP_UPKEEP_MACS, EP_NICHE_LAYER);
     ep_generation *g = generation_of(&s, &ep_dynamics_none);
     world w;
@@ -147,7 +150,7 @@ static void test_extinction(void) {
     CHECK(outcome.n_extinct == 0); /* all are too young to die */
     occasion.number = 3;
     CHECK(ep_generation_step(g, &occasion, &outcome, &error));
-    static const int places[8] = {1, 4, 0, 2, 2, 1, 0, 3}; /* equal masses: by place */
+    static const int places[8] = {1, 4, 0, 2, 2, 1, 0, 3}; /* by mass, then place */
     CHECK(outcome.n_extinct == 8 && outcome.floor_reached == 2);
     for (int e = 0; e < 8; e++) {
         const ep_extinct *x = &g->extinct[e];

@@ -1,5 +1,5 @@
-/* Shapes and gathering: layouts that overflow, arrays of every rank against a plain loop, batches
- * of every number type, and a network that loses populations. */
+/* Tests of shapes and gathering: layouts whose size overflows, arrays of every rank compared with a
+ * plain loop, batches from tables of every number type, and a network that loses populations. */
 #include "catalogue.h"
 #include "compact.h"
 #include "gather.h"
@@ -54,8 +54,9 @@ static int32_t *some(int64_t n, uint64_t seed, int share, int64_t *kept) {
     return index;
 }
 
-/* Sources in ascending order, some of them twice, and new places at random. Sets *n to their
- * number. */
+/* Return, for every new place along an axis of length `size`, the old place that is copied to it:
+ * first some old places at random, then some again, both in ascending order. Every few places, -1
+ * stands for a place that nothing is copied to. Set *n to the number of new places. */
 static int32_t *sources(int64_t size, uint64_t seed, int64_t *n) {
     int64_t stay, born;
     int32_t *these = some(size, seed, 6, &stay), *again = some(size, seed + 1, 3, &born);
@@ -262,7 +263,7 @@ static void test_moved_images(void) {
     for (int64_t number = 0; number < 60; number++) {
         ep_real to[ROWS * WIDTH], again[2 * WIDTH];
         ep_gather_inputs(&table, &intake, NULL, 0, ROWS, number, to);
-        ep_gather_inputs(&table, &intake, NULL, 2, 4, number, again); /* two rows alone */
+        ep_gather_inputs(&table, &intake, NULL, 2, 4, number, again); /* rows 2 and 3 only */
         CHECK(memcmp(to + 2 * WIDTH, again, sizeof again) == 0);
         for (int64_t row = 0; row < ROWS; row++) {
             int matches = 0;
@@ -327,7 +328,7 @@ static void test_survivors_keep_their_numbers(void) {
             copies[s] = malloc((size_t)slabs[s]->n * sizeof(ep_real));
             memcpy(copies[s], slabs[s]->at, (size_t)slabs[s]->n * sizeof(ep_real));
         }
-        ep_slab *seen = ep_slab_keep(net->numbers); /* a view holds a reference */
+        ep_slab *seen = ep_slab_keep(net->numbers); /* a reference, as a view has */
         const int hidden = net->populations[1].axis, first = ep_net_tensor(net, "first.weight");
         ep_axis *axes = malloc((size_t)net->n_axes * sizeof *axes);
         memcpy(axes, net->axes, (size_t)net->n_axes * sizeof *axes);

@@ -39,8 +39,8 @@ static void test_lanes(void) {
           ep_vec_where_less(one, nan, one, nan)[0] != 1);
 }
 
-/* Apply each function to floats of all magnitudes, in several vectors at once and in the
- * remainder: no sanitizer reports an error, and NaN stays NaN. */
+/* For floats of all magnitudes, results are in the range of each function, NaN stays NaN, and no
+ * sanitizer reports an error. The 67 elements of a call fill whole vectors and part of one. */
 static void test_elementary_everywhere(void) {
     enum { MANY = 67 };
     ep_real x[MANY], e[MANY], t[MANY], s[MANY];

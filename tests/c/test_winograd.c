@@ -11,7 +11,8 @@
 
 enum { LINE = (int)EP_LINE, IMAGES = 3 };
 
-static ep_real *fresh_scratch(const ep_winograd *s) { /* of exactly the size a call may use */
+/* Return scratch memory of exactly the size that a call may use. */
+static ep_real *fresh_scratch(const ep_winograd *s) {
     int64_t n = ep_winograd_scratch(s->taps, s->c, s->filters);
     ep_real *at = aligned_alloc(EP_ALIGN, (size_t)(n + LINE - 1) / LINE * EP_ALIGN);
     memset(at, 0xff, (size_t)n * sizeof *at); /* NaN: no result may depend on old contents */
@@ -27,8 +28,8 @@ static ep_real *spared(int64_t n, uint64_t seed) {
     return at;
 }
 
-/* True if errors are within some roundings of the largest value: sums of up to 1,700 terms were
- * measured to be up to 27 (3 x 3) and 460 (5 x 5) roundings off. */
+/* True if no error exceeds 50 (3 x 3 filters) or 1000 (5 x 5) roundings of the largest value. The
+ * largest errors measured, in sums of up to 1,700 terms, are 27 and 460 roundings. */
 static bool near(int taps, const ep_real *got, const double *expected, int64_t n) {
     double largest = 0, furthest = 0;
     for (int64_t i = 0; i < n; i++) {
@@ -39,8 +40,9 @@ static bool near(int taps, const ep_real *got, const double *expected, int64_t n
     return furthest <= (taps == 3 ? 50 : 1000) * pow(2, sizeof(ep_real) == 4 ? -24 : -53) * largest;
 }
 
-/* Run the body for every output position of an image and every tap inside the input. `at`, `from`
- * and `tap` are the positions in y, x and w, each of which has all channels. */
+/* Run the body for every output pixel of an image and every tap whose input pixel is inside the
+ * image. The body uses `at`, the index of the output pixel in y, `from`, the index of the input
+ * pixel in x, and `tap`, the index of the tap in w. */
 #define EACH_TAP(s, image, at, from, tap, ...)                              \
     for (int64_t oy = 0; oy < (s)->out_h; oy++) {                           \
         for (int64_t ox = 0; ox < (s)->out_w; ox++) {                       \
@@ -116,7 +118,7 @@ static void one(int taps, int64_t h, int64_t w, int64_t c, int64_t f, int64_t pa
         CHECK(!"a convolution by tiles is not the plain loop's");
     }
 
-    /* Image by image: bit-identical. */
+    /* Convolving one image at a time gives bit-identical results. */
     ep_real *alone = numbers(n_y, 7);
     for (int64_t image = 0; image < IMAGES; image++) {
         ep_winograd_convolve(&s, 1, x + image * (n_x / IMAGES), weights, false,
@@ -124,7 +126,7 @@ static void one(int taps, int64_t h, int64_t w, int64_t c, int64_t f, int64_t pa
     }
     CHECK(memcmp(alone, y, (size_t)n_y * sizeof *y) == 0);
 
-    /* Gradients of one filter at a time: bit-identical. */
+    /* Computing the gradients of one filter at a time gives bit-identical results. */
     ep_real *single = numbers(n_w, 8);
     for (int64_t j = 0; j < ep_min(f, 5) && c <= EP_WINOGRAD_CHANNELS; j++) {
         ep_winograd_gradient(&s, IMAGES, x, dy, 0, c, j, j + 1, single, scratch);

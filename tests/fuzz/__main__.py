@@ -1,4 +1,6 @@
-"""`python -m fuzz`: run cases in child processes for a time or a number; print the faults.
+"""`python -m fuzz`: run cases in child processes and print the faults.
+
+It ends after a time, or after a number of cases or calls.
 
 python -m fuzz boundary --calls 100000          # calls on the core
 python -m fuzz api files --hours 2              # the package, and mutated files

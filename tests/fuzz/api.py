@@ -192,7 +192,7 @@ def drawn() -> dict[str, Any]:
 
 
 def case(seed: int, watch: Watch) -> Iterator[Fault | None]:
-    """Run one case: yield None for each successful call, then a fault if there is one."""
+    """Run one case: after each call, yield its fault, or None if there is none."""
     random = Random(seed)
     watch(seed, "a network and a trainer are made")
     player = Player(random)

@@ -24,7 +24,7 @@ HEAVY = ("train", "forward", "configure", "kill", "compact")  # drawn more often
 
 
 def methods(owner: Any) -> list[str]:
-    """Return the names of methods and properties."""
+    """Return the public names of a class or module."""
     return [name for name in dir(owner) if not name.startswith("_")]
 
 
@@ -66,7 +66,7 @@ def _target(scene: Scene, others: list[Any]) -> tuple[Any, str, str]:
 
 
 def case(seed: int, watch: Watch) -> Iterator[Fault | None]:
-    """Run one case: yield None for each successful call, then a fault if there is one."""
+    """Run one case: after each call, yield its fault, or None if there is none."""
     random = Random(seed)
     watch(seed, "a network is made")
     scene = Scene(random)

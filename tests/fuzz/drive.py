@@ -103,7 +103,7 @@ class Runner:
 
 
 def _death(seed: str, call: str, tail: str, status: int) -> Fault:
-    """Return the fault of a child that was ended by a signal, a sanitizer or the watchdog."""
+    """Return the fault of a child that a signal, a sanitizer, the watchdog or an error ended."""
     marks = [line for line in tail.splitlines() if "ERROR: " in line or "runtime error" in line]
     frames = [line.strip() for line in tail.splitlines() if line.strip().startswith("#")]
     own = [f.partition(" in ")[2].split(" (")[0] for f in frames if "csrc/" in f][:3]

@@ -14,7 +14,7 @@ import numpy as np
 
 
 class Marked(Exception):
-    """Raised by evil objects only: a call may propagate it."""
+    """Raised only by the special methods of evil objects; a call may let it through."""
 
 
 class Room:
@@ -49,7 +49,7 @@ class Room:
             raise Marked
 
     def _change(self, container: Any) -> None:
-        junk = [bytearray(64) for _ in range(4)]  # reuses the memory that was just freed
+        junk = [bytearray(64) for _ in range(4)]  # may reuse memory that the call has freed
         if not container:
             return
         if type(container) is dict:

@@ -78,7 +78,7 @@ def _data() -> tuple[Any, Any]:
 
 @cache
 def _whole(kind: str, number: int) -> bytes:
-    """Return the content of a valid file."""
+    """Return the content of a valid file; `number` selects a variant of its kind."""
     path = FOLDER / "whole"
     match kind:
         case "model":

@@ -55,7 +55,7 @@ def scalar(random: Random) -> Any:
 
 
 def array(random: Random, shape: tuple[int, ...] | None = None) -> Any:
-    """Return an array of a shape, with any type and layout."""
+    """Return an array of the given shape, or of a random one, with any type and layout."""
     if shape is None:
         shape = tuple(random.choice([0, 1, 2, 3, 6, 24]) for _ in range(random.randrange(4)))
     dtype = random.choice(DTYPES if random.random() < 0.8 else WRONG_DTYPES)

@@ -86,7 +86,7 @@ def by_json(random: Random, value: Any, depth: int = 0) -> Any:
 
 
 def written(value: Any) -> str:
-    """Return a value as JSON, including NaN."""
+    """Return a value as JSON, with brackets nested 50,000 deep in place of each NEST."""
     return json.dumps(value).replace(f'"{NEST}"', "[" * 50_000 + "]" * 50_000)
 
 
@@ -122,8 +122,8 @@ def by_tensor(random: Random, content: bytes) -> tuple[bytes, str]:
     name = random.choice(names)
     arrays[name], told = by_values(random, arrays[name])
     content = save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, texts)
-    # The safetensors library writes metadata in random order; sort them, so that a seed always
-    # gives the same file.
+    # The safetensors library writes metadata in random order; sort the header, so that a seed
+    # always gives the same file.
     (size,) = struct.unpack("<Q", content[:8])
     header = json.dumps(json.loads(content[8 : 8 + size]), sort_keys=True).encode()
     return struct.pack("<Q", len(header)) + header + content[8 + size :], f"{name}: {told}"

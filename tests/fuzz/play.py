@@ -47,7 +47,7 @@ INNER = {
     }.items()
     for name in names
 }
-Watch = Callable[[int, str], None]  # called with seed and text of every call before the call
+Watch = Callable[[int, str], None]  # called before every call, with its seed and text
 
 
 @cache

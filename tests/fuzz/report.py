@@ -13,7 +13,7 @@ from typing import Any
 class Fault:
     """A fault, and how to repeat it."""
 
-    kind: str  # "error", "inconsistent", "death", "hang", "memory"
+    kind: str  # "error", "inconsistent", "memory", "hang", "death" (of a child), "fuzzer"
     where: str  # the call or the file format
     what: str  # the error, shortened
     seed: int

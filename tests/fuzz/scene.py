@@ -37,7 +37,7 @@ def settings(random: Random, group: str, kind: str) -> dict[str, Any]:
 
 
 def setting(random: Random, field: dict[str, Any]) -> Any:
-    """Return one random setting, mostly near the middle of its bounds."""
+    """Return a random value of a setting: its default, a bound, or a value near the lower bound."""
     low, high = field["low"], field["high"]
     match field["type"]:
         case "bool":
@@ -57,7 +57,7 @@ class Scene:
 
     def __init__(self, random: Random, core: ModuleType | None = None) -> None:
         self.random, self.room = random, Room(random)
-        self.kept: dict[str, Any] = {}  # arrays of earlier calls
+        self.kept: dict[str, Any] = {}  # the last new arguments "x" and "y"
         self.core = core or random.choice(BOTH if random.random() < 0.7 else EVERY)
         self.spec = self._spec()
         self.net = self.core.Network(self.spec)
@@ -105,7 +105,7 @@ class Scene:
         return x
 
     def _changed(self, name: str) -> Any:
-        """Return an array of an earlier call, sometimes with changed values."""
+        """Return the argument `name` of an earlier call, sometimes with its first value changed."""
         array = self.kept[name]
         writable = isinstance(array, np.ndarray) and array.flags.writeable and array.size
         if writable and array.dtype.kind in "fiu" and self.random.random() < 0.5:

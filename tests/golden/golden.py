@@ -278,7 +278,9 @@ def computed() -> dict[str, str]:
 
 
 def at_level(level: str) -> dict[str, str]:
-    """Return the hash of every run on the core of a level, computed in a new process.
+    """Return the hash of every run on the core for `level`, an instruction set of LEVELS.
+
+    The runs are computed in a new process.
 
     Raises:
         LookupError: this machine has no such core, or cannot run it.

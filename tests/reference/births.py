@@ -59,16 +59,28 @@ def births(
     return fit[:most], 0
 
 
+def returning(config: dict, extinct: list[int], founded: int, order: np.ndarray, generation: int):
+    """Return the ids of the extinct features that return, ascending.
+
+    `order` are the features in random order; the first extinct ones return.
+    """
+    each = config["returns"] * founded
+    most = math.floor(each * generation) - math.floor(each * (generation - config["every"]))
+    if generation % config["every"]:
+        return []
+    return sorted([j for j in order.tolist() if j in extinct][:most])
+
+
 def halves(weight: np.ndarray, z: np.ndarray, mutation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return both halves of the weights of a population; `z` has a normal number per weight."""
+    """Return the weights of both halves of a population; `z` has one normal number per weight."""
     return weight * (1 + mutation * z), weight * (1 - mutation * z)
 
 
 def with_newborn(old: np.ndarray, z: np.ndarray, deviation: float) -> np.ndarray:
-    """Return an array at its new shape: old values, and initial ones at newborn places.
+    """Return an array of the shape of `z`: `old` in its first places, `deviation` * `z` elsewhere.
 
-    Newborn places are the last of each axis that has become longer; z: normal numbers, one for
-    each element of the new array.
+    `z` holds a normal number for each element of the new array. Newborn populations have the last
+    indices of the axes that have become longer.
     """
     new = deviation * z
     new[tuple(slice(n) for n in old.shape)] = old

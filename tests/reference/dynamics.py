@@ -22,15 +22,18 @@ class Cohort:
     mass: np.ndarray
     fitness: np.ndarray
     upkeep: np.ndarray
-    birth: np.ndarray  # ids, unique, below `born`
+    birth: np.ndarray  # birth ids: unique, from 0 to born - 1
     born: int
-    overlap: np.ndarray | None = None  # (n, n)
+    overlap: np.ndarray | None = None  # similarities of populations (n, n)
     norm2: np.ndarray | None = None
     threshold: float = 1e-3
     strength: float = 1.0  # multiplies every step size
 
     def growth(self, config: dict, relative: bool = False) -> np.ndarray:
-        """Return log-growth h (F - c), or its excess over the mass-weighted mean, within +-clip."""
+        """Return the log-growth h (F - c), clipped to [-clip, clip], times `strength`.
+
+        If `relative` is true, F - c is replaced by F - c minus its mean weighted by mass.
+        """
         gain = self.fitness - self.upkeep
         if relative:
             gain = gain - self.mass @ gain / self.mass.sum()
@@ -111,7 +114,8 @@ def best_response(config: dict, c: Cohort) -> np.ndarray:
 
 def noisy_growth(config: dict, c: Cohort) -> tuple[np.ndarray, np.ndarray]:
     h, s = config["strength"] * c.strength, config["noise"]
-    mean = c.mass * np.exp(c.growth(config))  # E exp(s sqrt(h) z - s^2 h / 2) = 1 for normal z
+    # The noise factor exp(s sqrt(h) z - s^2 h / 2), with z a standard normal number, has mean 1.
+    mean = c.mass * np.exp(c.growth(config))
     return mean, np.diag(mean**2 * np.expm1(s * s * h))
 
 

@@ -41,7 +41,7 @@ def mean_squared_error(config: dict, y: np.ndarray, targets: np.ndarray):
 
 def binary_cross_entropy(config: dict, y: np.ndarray, targets: np.ndarray):
     rows, n = y.shape
-    # log(1 + e^y) - t y
+    # The loss is log(1 + e^y) - t y for target t.
     loss = (np.logaddexp(0, y) - targets * y).mean(axis=1)
     hit = ((y > 0) == (targets > 0.5)).all(axis=1)
     return loss, np.ones(rows), hit.astype(float), (1 / (1 + np.exp(-y)) - targets) / n
@@ -63,7 +63,8 @@ def huber(config: dict, y: np.ndarray, targets: np.ndarray):
 
 def poisson(config: dict, y: np.ndarray, targets: np.ndarray):
     rows, n = y.shape
-    # -log of the Poisson distribution with mean e^y, without log t!
+    # The loss is e^y - t y for target t: -log p(t) of a Poisson distribution with mean e^y,
+    # without the constant log(t!).
     loss = (np.exp(y) - targets * y).mean(axis=1)
     return loss, np.ones(rows), np.zeros(rows), (np.exp(y) - targets) / n
 

@@ -12,7 +12,10 @@ from reference import layers_attention, layers_conv
 
 
 def dense(inputs, weights, config, training=False, **extra):
-    """Contract the last `contract` axes of x (0: all of them) with the first axes of the weight."""
+    """Contract the last `contract` axes of x with the first axes of the weight.
+
+    If `contract` is 0, contract all axes of x but the batch.
+    """
     x, w = inputs[0], weights["weight"]
     return np.tensordot(x, w, config.get("contract", 1) or x.ndim - 1)
 
@@ -33,7 +36,7 @@ PHI = {
 
 
 def populations(inputs, weights, config, training=False, **extra):
-    """Return m phi(x + b): phi is the activation, mass m and bias b have one value per entry."""
+    """Return m phi(x + b), with activation phi, and mass m and bias b for each index of `axis`."""
     (x,) = inputs
     axis = config.get("axis", -1)
     along = [1] * x.ndim

@@ -122,7 +122,8 @@ _QKV = [
     ("dense", {}, [0, 1]),
     ("dense", {}, [0, 1]),
 ]
-_ONE = [("populations", {"mass": False}, [0])]  # its bias needs a gradient from the layer
+# The bias of these populations makes the tested layer compute the gradient of its input.
+_ONE = [("populations", {"mass": False}, [0])]
 _TWO = [("dense", {"units": [6]}, [0]), ("dense", {}, [0, 1])]
 
 CASES = {

@@ -19,7 +19,7 @@ BLOCK = 32  # rows that share statistics in a training pass of batch_norm
 
 
 def _per_axis(config: Config, name: str, spatial: int, missing: int) -> list[int]:
-    """Return one number per spatial axis; the setting has none, one for all, or one for each."""
+    """Return a number per spatial axis: the setting's, a single one repeated, or `missing`."""
     given = [int(v) for v in config.get(name, [])] or [missing]
     return given * spatial if len(given) == 1 else given
 
@@ -45,7 +45,10 @@ def _windows(x: Array, size: list[int], stride: list[int], pad: list[int], step:
 
 def conv2d(inputs: Sequence[Array], weights: Mapping[str, Array], config: Config,
            training: bool = False, **extra: Any) -> Array:  # fmt: skip
-    """Sum x w over the window; weight (size..., in, out), or (size..., in) if depthwise."""
+    """Return the sum of x * weight over each window.
+
+    The weight is (size..., in, out), or (size..., in) if the setting `depthwise` is true.
+    """
     x, w = inputs[0], weights["weight"]
     spatial = x.ndim - 2
     size = list(w.shape[:spatial])

@@ -34,7 +34,7 @@ def logits(arrays: Mapping[str, Array], images: NDArray[np.uint8]) -> Array:
             y = convolved(y, f"{name}.conv2", f"{name}.bn2")
             if f"{name}.shortcut.0.weight" in arrays:
                 x = convolved(x, f"{name}.shortcut.0", f"{name}.shortcut.1", stride, 0)
-            elif stride == 2:  # every second pixel, and zeros for the new channels
+            elif stride == 2:  # keep every second row and column, and pad the channels with zeros
                 missing = x.shape[-1] // 2
                 x = np.pad(x[:, ::2, ::2], [(0, 0)] * 3 + [(missing, missing)])
             x = np.maximum(x + y, 0)
