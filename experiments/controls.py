@@ -192,27 +192,11 @@ def on_fashion() -> dict[str, Method]:
     }
 
 
-PLAIN = {
-    "ours": Method(selection),
-    "gradual": Method(gradual, of="ours"),
-    "one cut": Method(one_cut, of="ours"),
-    "from scratch": Method(from_scratch, of="ours"),
-}
 TASKS = {
     "controls": Task(MLP, on_mnist(), chosen_by=TWO),
     "controls_small": Task(MLP, on_mnist_smaller(), chosen_by=TWO),
     "controls_fashion": Task(
         replace(MLP, data="fashion-mnist"), on_fashion(), settings=SETTINGS[2:4], chosen_by=TWO
-    ),
-    "controls_lenet": Task(
-        Job("lenet5 20-50-500", selection={"pressure": 2.0}),
-        {
-            **PLAIN,
-            "longer": Method(selection, 60, tuned_as="ours"),
-            "replay": Method(replay, of="ours", tuned_as="ours"),
-        },
-        settings=SETTINGS[:4],
-        seeds=3,
     ),
 }
 
@@ -350,7 +334,7 @@ def keep(task: Task, lab_: Lab, settings: Mapping[str, Setting], rows: list[Row]
 
 def summary(task: Task, settings: Mapping[str, Setting], rows: list[Row]) -> dict[str, Row]:
     """Return means over seeds, and differences of accuracy between selection and its controls."""
-    told = {}
+    told, selections = {}, [name for name, m in task.methods.items() if m.run is selection]
     for name, method in task.methods.items():
         some = [row for row in rows if name in row]
         if not some:
@@ -360,7 +344,7 @@ def summary(task: Task, settings: Mapping[str, Setting], rows: list[Row]) -> dic
         timed = [row[name]["seconds"] for row in some if "seconds" in row[name]]
         epochs = settings.get(name, {}).get("epochs", method.epochs)
         found |= {"epochs": epochs, "seconds": lab.mean(timed or [0.0]), "minus": {}}
-        for ours in ("ours", "longer", "ours, dropout") if method.of else ():
+        for ours in selections if method.of else ():
             gaps = [row[ours]["accuracy"] - row[name]["accuracy"] for row in some if ours in row]
             if gaps:
                 error = lab.deviation(gaps) / len(gaps) ** 0.5

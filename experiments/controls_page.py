@@ -22,7 +22,7 @@ HEADS = {
     "controls": "MNIST, 784-512-256-10",
     "controls_small": "MNIST, 784-512-256-10, made smaller",
     "controls_fashion": "Fashion-MNIST, 784-512-256-10",
-    "controls_lenet": "MNIST, LeNet-5, 20-50-800-500",
+    "controls_lenet": "MNIST, LeNet-5, 20-50-500",
 }
 SHOWN = {
     "ours": "selection, which finds the shape",
@@ -34,6 +34,9 @@ SHOWN = {
     "replay": "as many removed at the same steps, at random",
     "from scratch": "the shape trained from scratch",
     "from scratch, longer": "the shape trained from scratch, as many multiply-adds to train",
+    "ours, moved": "selection with moved images",
+    "gradual, moved": "gradual pruning with moved images",
+    "one cut, moved": "one cut with moved images",
     "ours, dropout": "selection with input dropout",
     "gradual, dropout": "gradual pruning with input dropout",
     "one cut, dropout": "one cut with input dropout",
@@ -71,7 +74,10 @@ def table(name: str, facts: dict[str, Any]) -> list[str]:
         rows.append([*row, f"{found['seeds']}", chosen(setting)])
     head = [HEADS[name], "epochs", "accuracy, %", "alive", "multiply-adds", "to train", "seconds"]
     head += [*(f"{OURS[of]} minus this" for of in ours), "seeds", "rate, decay and more"]
-    return [*markdown(head, rows), *notes(facts)]
+    return [
+        *markdown(head, rows),
+        *notes(facts, "controls_conv" if name == "controls_lenet" else "controls"),
+    ]
 
 
 def chosen(setting: dict[str, float]) -> str:
@@ -82,11 +88,11 @@ def chosen(setting: dict[str, float]) -> str:
     return ", ".join(told)
 
 
-def notes(facts: dict[str, Any]) -> Sequence[str]:
+def notes(facts: dict[str, Any], script: str) -> Sequence[str]:
     """Return the lines below a table, with its origin and seeds."""
     seeds = sorted({row["seeds"] for row in facts["summary"].values()})
     counts = " to ".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-    return made(facts, "controls", counts)
+    return made(facts, script, counts)
 
 
 def made(facts: dict[str, Any], script: str, seeds: str) -> Sequence[str]:
@@ -116,13 +122,35 @@ def search(facts: dict[str, Any]) -> list[str]:
     return [*markdown(head, rows), *made(facts, "search", "2")]
 
 
-def write(page: Path, name: str, lines: Sequence[str]) -> None:
-    """Replace a table of a page, if the page has markers for it."""
+def smallest(facts: dict[str, Any]) -> list[str]:
+    """Return the tables of smallest.py: both goals, on the test set and on held-out images."""
+    lines = []
+    for goal, title in (("macs", "few multiply-adds"), ("alive", "few populations")):
+        for read, head in (("test", "test, %"), ("held", "held out, %")):
+            rows = []
+            for row in facts.get(goal, {}).get(read, []):
+                accuracy = percent(row["accuracy"], row["deviation"])
+                accuracy = accuracy if row["seeds"] > 1 else accuracy.partition(" ")[0]
+                layers = " + ".join(f"{n:.0f}" for n in row["layers"])
+                cells = [row["settings"], accuracy]
+                if goal == "macs":
+                    cells.append(f"{100 * row['before']:.2f}" if "before" in row else "-")
+                cells += [f"{row['alive']:.0f} ({layers})", f"{row['macs'] / 1000:.2f} k"]
+                rows.append([*cells, f"{row['seeds']}"])
+            before = ["before epochs alone"] if goal == "macs" else []
+            columns = [title, head, *before, "alive", "multiply-adds", "seeds"]
+            lines += markdown(columns, rows) if rows else []
+    return [*lines, *made(facts, "smallest", "1 to 5")]
+
+
+def write(page: Path, name: str, lines: Sequence[str], made_by: str = "controls_page") -> None:
+    """Replace a table of a page, if the page has markers for it; `made_by` names the script."""
     text, begin = page.read_text(), BEGIN.format(name=name)
     if f"{begin}," not in text:
         return
     start = text.index(f"{begin},")
-    source = f"{begin}, by experiments/controls_page.py from experiments/results/{name}.json -->"
+    result = f"experiments/results/{name.removesuffix('_front')}.json"
+    source = f"{begin}, by experiments/{made_by}.py from {result} -->"
     page.write_text(text[:start] + "\n".join([source, "", *lines]) + text[text.index(END, start) :])
 
 
@@ -133,6 +161,8 @@ def main() -> None:
         if "summary" in facts:
             found = search(facts) if name == "search" else table(name, facts)
             write(SEARCH if name == "search" else PAGE, name, found)
+    facts = json.loads((ROOT / "experiments" / "results" / "smallest.json").read_text())
+    write(SEARCH, "smallest", smallest(facts))
 
 
 if __name__ == "__main__":

@@ -44,12 +44,23 @@ class Found:
         return list(self.row["alive"])
 
 
+def run_of(job: Job) -> dict[str, Any]:
+    """Return the arguments of `Trainer.fit` that are the same for all ways of training."""
+    augment = {"shift": job.shift} if job.shift else None
+    return {
+        "epochs": job.epochs,
+        "batch_size": job.batch,
+        "augment": augment,
+        "progress": False,
+    }
+
+
 def selection(job: Job, train: Any, found: Found) -> Trained:
     """Train under selection; set `found.deaths` to the extinctions."""
     net = lab.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=lab.selection_of(job.selection), optimizer=optimizer)
-    history = trainer.fit(train, epochs=job.epochs, batch_size=job.batch, progress=False)
+    history = trainer.fit(train, **run_of(job))
     found.deaths = history.extinctions
     macs = np.append(net.founding_macs, history["macs"])
     return Trained(net, float((macs[1:] + macs[:-1]).sum() / 2))
@@ -79,7 +90,7 @@ def in_stretches(
         until = at[i] if i < len(at) else None
         trained.macs += net.macs * (ends[i + 1] - ends[i])
         if i == 0:
-            trainer.fit(train, epochs=job.epochs, batch_size=job.batch, until=until, progress=False)
+            trainer.fit(train, **run_of(job), until=until)
         else:
             trainer.resume(train, until=until, progress=False)
         if i < len(at):

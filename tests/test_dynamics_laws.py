@@ -97,7 +97,8 @@ def test_growth_has_the_sign_of_fitness_less_upkeep(core, m0, seed):
     less = step(core, "malthusian", mass, upkeep - 0.5, free, upkeep=upkeep)
     assert np.all(more > mass)
     assert np.all(less < mass)
-    bound = np.log(1000) / 700 * (1 + eps(core, 100))  # |fitness - upkeep| <= |fitness| + upkeep
+    # With fitness F and upkeep c, (F - c) / (|F| + c) is in [-1, 1], which limits the growth.
+    bound = np.log(1000) / 700 * (1 + eps(core, 100))
     assert np.all(np.abs(np.log(np.float64(more) / mass)) <= bound + eps(core))
 
 
@@ -131,7 +132,8 @@ def test_a_constant_added_to_every_fitness_changes_nothing(core, m0, seed, const
     fitness = np.round(fitnesses(core, len(m0), seed) * 2**10) / 2**10
     one = step(core, "replicator", m0, fitness)
     other = step(core, "replicator", m0, fitness + constant)
-    cost = 1 + 50 * abs(constant) * 2.0**-53 / np.finfo(core.dtype).eps  # rounding of the mean
+    # Allow for the rounding of the mean fitness in double, which is in proportion to |constant|.
+    cost = 1 + 50 * abs(constant) * 2.0**-53 / np.finfo(core.dtype).eps
     np.testing.assert_allclose(one, other, rtol=eps(core, cost))
 
 
@@ -152,8 +154,8 @@ def test_mean_fitness_never_falls_even_with_clip(core, m0, seed, clip):
 def test_fisher_mean_fitness_rises_at_the_variance(m0, seed):
     """d Fbar = Var(F) + E[dF] and sum x'^2 / x = Var(F) (Baez 2021), as the step goes to zero.
 
-    F is fitness, x the shares of the total mass, Fbar the mean of F weighted by x, and x' the rate
-    of change of x.
+    F is fitness and x the shares of the total mass. Fbar, E and Var are means and variance
+    weighted by x. d and the prime denote the change per unit of time.
     """
     fitness = fitnesses(CORE64, len(m0), seed)
     change = fitnesses(CORE64, len(m0), seed + 1)
@@ -200,7 +202,8 @@ def test_the_limit_is_the_perron_vector(core, given_kernel):
         q /= q.sum(axis=1, keepdims=True)
         config = REPLICATOR | {"kernel": q.ravel()}
     mass = run(core, "replicator_mutator", np.ones(n), fitness, config, 400)
-    values, vectors = np.linalg.eig(q.T * np.exp(fitness))  # one generation: W_ij = Q_ji e^F_j
+    # Up to a factor, a generation multiplies the masses by W with W_ij = Q_ji e^F_j.
+    values, vectors = np.linalg.eig(q.T * np.exp(fitness))
     perron = np.abs(np.real(vectors[:, np.argmax(np.real(values))]))
     np.testing.assert_allclose(shares(mass), shares(perron), rtol=eps(core, 20))
 

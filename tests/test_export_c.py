@@ -250,6 +250,6 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"export\.c: expected finite values .* dense1\.weight"):
         ep.export.c(net, tmp_path / "net.c")
     net = ep.mlp(3, 4, 2, dtype="float64")
-    net["dense1.weight"][0, 0] = 1e300  # not a float32
+    net["dense1.weight"][0, 0] = 1e300  # infinite as float32
     with pytest.raises(ValueError, match=r"export\.c: expected finite values .* dense1\.weight"):
         ep.export.c(net, tmp_path / "net.c")

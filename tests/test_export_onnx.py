@@ -1,4 +1,4 @@
-"""Networks as ONNX models: checked, and equal to `predict` in onnxruntime."""
+"""Exported ONNX models are valid, and return in onnxruntime what `predict` returns."""
 
 from __future__ import annotations
 

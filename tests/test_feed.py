@@ -32,7 +32,7 @@ def test_data_sets_are_read_with_their_scaling():
     assert float(scale) == pytest.approx(train.scale)
     part, held_out = train.split(40)
     fit(trainer, part, validation_data=held_out)
-    fit(trainer, train, validation_data=ep.datasets.arrays(100 * x + 7, y))  # raw samples
+    fit(trainer, train, validation_data=ep.datasets.arrays(100 * x + 7, y))  # a set without scaling
     with pytest.raises(ValueError, match=r"validation_data: data is to be read as \(x - 3\)"):
         fit(trainer, train, validation_data=ep.datasets.arrays(x, y, shift=3))
 
@@ -138,7 +138,7 @@ def test_losses_before_a_failure_are_kept(batches):
 def test_an_error_of_the_core_is_raised_unchanged():
     trainer = make()
     with pytest.raises((TypeError, ValueError), match="augment"):
-        fit(trainer, augment={"shift": 1})  # samples that are not images
+        fit(trainer, augment={"shift": 1})  # the samples are vectors, not images
     assert trainer.network.step == trainer.history.steps_done == 0
     fit(trainer)
     made = trainer.history.steps_done

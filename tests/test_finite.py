@@ -187,7 +187,7 @@ def test_a_batch_of_one_value_is_not_tracked(core):
     for first in range(4):
         z = x @ net.array("a.weight").astype(np.float64)
         runs.train(net, (x, y), 1, rate=0.0, shuffle=False, batch=32, first=first)
-        if first % 2 == 0:  # odd batches have one sample
+        if first % 2 == 0:  # in odd steps, the batch is one sample
             mean += 0.1 * (z[:32].mean(0) - mean)
             variance += 0.1 * (z[:32].var(0, ddof=1) - variance)
         assert np.allclose(net.array("norm.mean"), mean, rtol=1e-4)

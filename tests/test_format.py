@@ -52,7 +52,7 @@ class File:
                 if key.startswith(f"{name}.")
             }
             out = axes[name] = self.output(name, kind, config, of)
-            if config.get("shared"):  # uses the masses of an earlier layer on this axis
+            if config.get("shared"):  # the masses are those of an earlier layer
                 weights["mass"] = masses[out[config["axis"]]]
             elif "mass" in weights:
                 masses[out[config["axis"]]] = weights["mass"]
@@ -68,7 +68,7 @@ class File:
         return values[layer["name"]]
 
     def output(self, name: str, kind: str, config: dict[str, Any], of: list[list[Axis]]) -> list:
-        """Return the axes of a layer's output; only those of features matter here."""
+        """Return the axes of a layer's output; only feature axes are used, others can be wrong."""
         x = of[0]
         if kind == "dense":
             kept = x[: len(x) - (int(config["contract"]) or len(x))]

@@ -52,7 +52,8 @@ def check(module: nn.Module, shape: tuple[int, ...], **settings) -> ep.Network:
     return net
 
 
-# In these networks, some layer still computes with extinct entries, so they cannot be converted.
+# `to_torch` writes these networks with a module that selects or scales entries, because some
+# entries are extinct. `from_torch` cannot convert this module.
 KEEP_EXTINCT = {
     "mlp_inputs": "no layer for Entries",
     "cnn_inputs": "no layer for Entries",

@@ -247,7 +247,10 @@ def preload(sanitizer: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_removals_at_every_step_under_sanitizers(sanitizer, tmp_path):
-    """EVOPRUNE_ROUNDS sets the number of rounds, EVOPRUNE_SEED the first seed; failures name it."""
+    """EVOPRUNE_ROUNDS sets the number of rounds, EVOPRUNE_SEED the seed of the first one.
+
+    A failure names the seed of its round.
+    """
     if shutil.which("gcc") is None:
         pytest.skip("no gcc")
     settings = SANITIZERS[sanitizer] | {"LD_PRELOAD": preload(sanitizer)}

@@ -11,7 +11,7 @@ for library in input_types.NEEDED:
 INPUTS, TARGETS = input_types.input_cases(), input_types.target_cases()
 
 
-@pytest.mark.filterwarnings("ignore")  # libraries of the inputs warn
+@pytest.mark.filterwarnings("ignore")  # from pandas and other libraries
 @pytest.mark.parametrize("case", INPUTS, ids=lambda case: case.name)
 def test_inputs_are_read_right_or_refused(case):
     assert "wrong" not in input_types.input_outcomes(case)

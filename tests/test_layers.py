@@ -47,7 +47,10 @@ def test_nothing_is_tested_that_is_not_there():
 
 
 def slope(net, x, y, change, h=1e-6) -> float:
-    """Return d loss / dt at t = 0 by central difference; change(t) adds t times a direction."""
+    """Return d loss / dt at t = 0 by central difference.
+
+    change(t) adds t times a fixed direction to a parameter or to `x`.
+    """
     loss = []
     for t in (h, -h):
         change(t)
@@ -73,7 +76,8 @@ def test_gradients_are_slopes(case):
     if "ids" not in layers.CASES[kind][i]:
         named = ["input", *named]
         mass = net.array("front.mass") if "front.mass" in gradients else 1.0
-        gradients["input"] = mass * net.activation("front", of="gradient")  # front is an identity
+        # `front` returns mass * (x + bias), so dx is mass times the gradient of its output.
+        gradients["input"] = mass * net.activation("front", of="gradient")
     for name in named:
         array, g = x if name == "input" else net.array(name), gradients[name]
         assert np.any(g), f"{name}: no gradient at all"
@@ -265,7 +269,8 @@ def test_a_removal_leaves_survivors_unchanged(core, case):
     for layer, births in killed.items():
         smaller.kill(layer, births)
     smaller.configure(loss="mean_squared_error", selection=SELECTION)
-    assert smaller.compact() == any(map(len, killed.values()))  # a single population is not killed
+    # `kill_some` keeps the only population of a layer, so there may be nothing to remove.
+    assert smaller.compact() == any(map(len, killed.values()))
     assert not smaller.compact()
     outputs_are = kind in ROUNDED_OUTPUTS or case in TILED
     equal(core, outputs_are, smaller.predict(x), masked.predict(x), "outputs")
@@ -357,7 +362,8 @@ def history(core, kind, case, threads, clip):
 @pytest.mark.parametrize("clip", [0.0, 0.1])
 @pytest.mark.parametrize("kind", [*LARGE, *(kind for kind in KINDS if kind not in LARGE)])
 def test_results_do_not_depend_on_threads(kind, clip, monkeypatch):
-    monkeypatch.setattr(cases, "COUPLE", set())  # a dense layer of that width would be slow
+    # Put no dense layer before layer_norm: with the width of this case, that layer would be slow.
+    monkeypatch.setattr(cases, "COUPLE", set())
     name, case = kind.split()[0], LARGE.get(kind) or layers.CASES[kind][0]
     one, *others = (history(CORE32, name, case, n, clip) for n in (1, 2, 4))
     for other in others:

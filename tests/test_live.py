@@ -77,7 +77,8 @@ def test_a_language_model_is_judged_by_its_perplexity(capsys):
     head, line = capsys.readouterr().out.splitlines()
     assert head.split()[2:5] == ["accuracy", "perplexity", "living"]
     assert line.split()[4] == f"{np.exp(history['validation_loss'][0]):.3f}"
-    assert " heads 6 + neurons 96 " in line  # many layers: their kinds are shown instead
+    # With more than four layers, living populations are added up by kind of layer.
+    assert " heads 6 + neurons 96 " in line
 
 
 @quiet

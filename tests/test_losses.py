@@ -33,7 +33,7 @@ def test_every_loss_of_the_catalogue_is_tested():
     assert {name for name, _ in CONFIGS} == set(CORE64.catalogue()["losses"])
 
 
-# Shapes (rows, n): a tile has 1024 columns, so n is below, at and above the length of a tile.
+# Shapes (rows, n). The core processes 1024 elements at a time; n is below, at and above that.
 SHAPES = [(1, 1), (3, 2), (128, 10), (9, 65), (5, 1023), (2, 1024), (3, 1025), (2, 3001)]
 
 

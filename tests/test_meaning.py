@@ -166,7 +166,7 @@ def test_the_vocabulary_is_stored_in_the_network(tmp_path):
     fit(net, book.train, epochs=1)
     net.save(tmp_path / "net.safetensors")
     again = ep.load(tmp_path / "net.safetensors")
-    text = ep.generate(again, length=20)  # the vocabulary has no newline to begin with
+    text = ep.generate(again, length=20)  # the default prompt is the vocabulary's first character
     assert len(text) == 20
     assert set(text) <= set(book.vocabulary)
     for settings, error, match in (
@@ -459,7 +459,7 @@ def test_targets_of_a_large_scale_are_scaled_or_warned_about(tmp_path):
     assert score.loss == net.evaluate(x, y).loss == trainer.evaluate(made).loss
     wanted = (((predicted - y) / y.std(0)) ** 2).mean()
     ratio = score.loss / wanted
-    assert ratio == pytest.approx(round(ratio * 2) / 2, rel=1e-3)  # the loss's factor: 1/2 or 1
+    assert ratio == pytest.approx(round(ratio * 2) / 2, rel=1e-3)  # the loss may have a factor 1/2
     assert trainer.history["validation_loss"][-1] == pytest.approx(score.loss, rel=1e-5)
     net.save(tmp_path / "net.safetensors")
     for other in (ep.load(tmp_path / "net.safetensors"), net.copy(), net.folded(), net.expanded()):

@@ -25,7 +25,7 @@ def data(rows=640):
 
 
 def doom(told):
-    """A law under which all populations die at once."""
+    """Return masses of 0: a law under which all populations become extinct at once."""
     return np.zeros(len(told["mass"]))
 
 
@@ -262,7 +262,7 @@ def test_arrays_that_fit_alone_but_not_together_are_refused():
 
 
 def test_few_survivors_of_more_features_than_can_be_numbered_are_refused():
-    """An input of 2^20 x 2^12 has more elements than the index of living features can number."""
+    """Living features are stored as int32 indices, too small for 2^20 x 2^12 features."""
     layers = [{"kind": "populations", "name": "features"}]
     layers += [{"kind": "dense", "name": "out", "config": {"units": [1]}}]
     spec = {"input": [2**20, 2**12], "layers": layers}

@@ -120,7 +120,8 @@ def test_one_cycle_equals_pytorch():
     torch = pytest.importorskip("torch")
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], 0.1)
-    # PyTorch's cycle reaches its peak and its end on a step, ours one step later.
+    # In n steps, PyTorch reaches the peak at index pct_start * n - 1 and the end at index n - 1.
+    # `one_cycle` reaches the peak at index share * n and the end at index n, after the last step.
     steps, top = 201, 61
     torch_schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, 0.4, total_steps=steps + 0, pct_start=top / steps, cycle_momentum=False
