@@ -15,8 +15,8 @@ methods:
 - from scratch: the shape from the start; longer: for as many multiply-adds as ours.
 
 "dropout" after a name: a share of the inputs is dropped in training. These runs have as many epochs
-as make training cost about as many multiply-adds as selection with dropout, and never fewer. Costs
-are multiply-adds of forward passes, and seconds of processor time in one thread. A script that was
+as make training cost about as many multiply-adds as selection with dropout, or more. Costs are
+multiply-adds of forward passes, and seconds of processor time in one thread. A script that was
 stopped continues when it is started again.
 """
 
