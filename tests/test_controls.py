@@ -1,0 +1,121 @@
+"""The controls of experiments/controls.py: their sizes, how settings are chosen, and the page."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+EXPERIMENTS = ROOT / "experiments"
+pytestmark = pytest.mark.skipif(not EXPERIMENTS.is_dir(), reason="an archive without experiments")
+
+
+@pytest.fixture
+def module(monkeypatch):
+    """Return a function that imports a script; the environment that it cleans is restored."""
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    with mock.patch.dict(os.environ):
+        yield importlib.import_module
+
+
+@pytest.fixture
+def cuts(module, monkeypatch):
+    """Return a function that runs a schedule; return its cuts in place of a trained network."""
+    schedules = module("schedules")
+    monkeypatch.setattr(schedules, "on_the_way", lambda job, train, sizes: sizes)
+    job = schedules.Job(net="mlp 20-16-8-3", epochs=8)
+    found = schedules.Found({"alive": [4, 3], "macs": 20 * 4 + 4 * 3 + 3 * 3})
+    return lambda name, **how: getattr(schedules, name)(job, None, found, **how)
+
+
+def test_a_cubic_schedule_removes_most_at_first(cuts):
+    sizes = cuts("gradual", end=0.5)  # 4 cuts in each of 4 epochs
+    assert list(sizes) == [i / 4 for i in range(1, 17)]
+    assert sizes[1.0] == [round(4 + 12 * 0.75**3), round(3 + 5 * 0.75**3)]
+    assert sizes[4.0] == [4, 3]
+
+
+def test_five_cuts_keep_the_same_share_each(cuts):
+    sizes = cuts("iterative", end=0.5)
+    assert list(sizes) == [0.8, 1.6, 2.4, 3.2, 4.0]
+    assert [first for first, _ in sizes.values()] == [
+        round(16 * 0.25 ** (i / 5)) for i in (1, 2, 3, 4, 5)
+    ]
+
+
+def test_one_cut_comes_where_it_is_set(cuts):
+    assert cuts("one_cut") == {4.0: [4, 3]}
+    assert cuts("one_cut", end=0.25) == {2.0: [4, 3]}
+
+
+def test_uniform_shares_have_the_nearest_multiply_adds(cuts):
+    found = list(cuts("uniform").values())[-1]
+    shapes = [[max(1, i), max(1, round(i / 2))] for i in range(1, 17)]
+    distance = [abs(20 * a + a * b + 3 * b - 101) for a, b in shapes]
+    assert found == shapes[distance.index(min(distance))]
+
+
+def test_the_two_best_settings_are_run_with_the_other_seeds(module, monkeypatch):
+    controls = module("controls")
+    accuracy = {(1e-3, 7): 0.5, (2e-3, 7): 0.9, (4e-3, 7): 0.8, (2e-3, 8): 0.2, (4e-3, 8): 0.7}
+    some = [{"rate": rate, "decay": 0.1} for rate in (1e-3, 2e-3, 4e-3)]
+    method = controls.Method(controls.selection, settings=some)
+    task = controls.Task(controls.Job(), {"ours": method}, chosen_by=(7, 8))
+    runs = []
+
+    def make(self, name):
+        rate = self.settings[name]["rate"]
+        assert self.read == "held"
+        runs.append((rate, self.seed))
+        self.rows[name] = {
+            "accuracy": accuracy[runs[-1]],
+            "alive": [1],
+            "macs": 1,
+            "training_macs": 1,
+        }
+
+    monkeypatch.setattr(controls.Runs, "make", make)
+    told = {}
+    options = SimpleNamespace(quick=False)
+    lab = SimpleNamespace(facts={}, options=options, end=float("inf"), write=told.update)
+    choice = controls.Choice(task, lab)
+    assert choice.of("ours") == some[2]  # a mean of .75, beside .55
+    assert runs == [(1e-3, 7), (2e-3, 7), (4e-3, 7), (2e-3, 8), (4e-3, 8)]
+    lab.facts = told
+    assert controls.Choice(task, lab).of("ours") == some[2]
+    assert len(runs) == 5  # all are known
+
+
+def test_differences_are_paired_by_seed(module):
+    controls = module("controls")
+    ours, other = controls.Method(controls.selection), controls.Method(controls.gradual, of="ours")
+    task = controls.Task(controls.Job(), {"ours": ours, "gradual": other})
+    same = {"alive": [1], "born": [2], "macs": 1, "parameters": 1, "training_macs": 1}
+    rows = [
+        {"seed": 0, "ours": {"accuracy": 0.9, **same}, "gradual": {"accuracy": 0.8, **same}},
+        {"seed": 1, "ours": {"accuracy": 0.8, **same}, "gradual": {"accuracy": 0.6, **same}},
+        {"seed": 2, "ours": {"accuracy": 0.1, **same}},
+    ]
+    gap = controls.summary(task, {}, rows)["gradual"]["minus"]["ours"]
+    assert gap["seeds"] == 2
+    assert gap["mean"] == pytest.approx(0.15)
+    assert gap["standard_error"] == pytest.approx(0.05)  # a deviation of .1 / sqrt(2), of 2
+
+
+@pytest.mark.parametrize("name", ["controls", "controls_small", "controls_fashion"])
+def test_tables_of_the_page_are_those_of_the_results(module, name):
+    page = module("controls_page")
+    facts = json.loads((EXPERIMENTS / "results" / f"{name}.json").read_text())
+    assert "\n".join(page.table(name, facts)) in page.PAGE.read_text()
+
+
+def test_quantiles_are_those_of_students_t(module):
+    stats = pytest.importorskip("scipy.stats")
+    for n, quantile in module("controls_page").QUANTILE.items():
+        assert quantile == pytest.approx(stats.t.ppf(0.975, n - 1), abs=5e-4)
