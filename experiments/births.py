@@ -228,7 +228,7 @@ RETURN_SEEDS = range(10, 15)
 
 
 def selected(task: str, pressure: float, births: ep.Births | None, seed: int, epochs: int) -> Row:
-    """Train a network with masses of inputs; return its accuracy and facts of living features."""
+    """Train a network whose inputs are populations; return accuracy and which features live."""
     import features  # needs scikit-learn
 
     make, argument, relevant, _ = features.TASKS[task]

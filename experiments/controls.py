@@ -166,7 +166,7 @@ def on_mnist() -> dict[str, Method]:
 
 
 def on_mnist_smaller() -> dict[str, Method]:
-    """Return the methods at about 78 populations alive; dropout is chosen, the rest is as above."""
+    """Return the methods at about 78 populations alive. Only the share of dropout is chosen."""
     some = DROPOUTS[:3]
     return {
         "ours, dropout": Method(selection, 60, "", 0.2, 3.3, settings=[OURS], seeds=10),
@@ -251,7 +251,7 @@ RESULTS = ("accuracy", "alive", "macs", "training_macs")  # kept of the runs tha
 
 @dataclass
 class Choice:
-    """Chooses settings on validation images, and keeps these runs in the results as "tuned"."""
+    """Chooses settings by runs on validation images, which the results list as "tuned"."""
 
     task: Task
     lab_: Lab
@@ -293,7 +293,7 @@ class Choice:
         return max(rank[:2], key=mean) if others else rank[0]
 
     def of(self, name: str) -> Setting:
-        """Return the setting of a method; those of the methods before it are known."""
+        """Return the setting of a method. Call it in the order of the task's methods."""
         method, quick = self.task.methods[name], self.lab_.options.quick
         if method.tuned_as is not None:
             return self.settings[method.tuned_as]
@@ -312,7 +312,7 @@ def script(task: Task, lab_: Lab) -> None:
     for name, method in task.methods.items():
         setting = choice.settings[name] = choice.of(name)
         seeds = lab_.seeds(task.seeds if method.seeds is None else method.seeds)
-        if old.get(name, setting) != setting:  # rows of another setting
+        if old.get(name, setting) != setting:  # drop runs made with another setting
             for row in known.values():
                 row.pop(name, None)
         for seed in seeds:

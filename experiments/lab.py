@@ -334,7 +334,7 @@ class Lab:
         return [self.known[job.key] for job in wanted]
 
     def _fitted(self, job: Job) -> Job:
-        """Return a job with the epochs of this call: at most 2 with --quick."""
+        """Return the job; with --quick, with at most 2 epochs."""
         return replace(job, epochs=min(job.epochs, 2)) if self.options.quick else job
 
     def _work(self, jobs: Sequence[Job]) -> None:

@@ -166,10 +166,11 @@ def estimators(is_classifier, seed):
 
 
 def measured(name, x, y, is_classifier, seeds):
-    """Return mean score, seconds and living neurons over five folds and some seeds.
+    """Return the results of each estimator over five folds and `seeds`, compared with dense.
 
-    `minus_dense` is the mean difference of our score and the dense one on the same fold and seed,
-    and its standard error over the seeds.
+    Results are mean score, median processor seconds of `fit`, and mean number of living neurons.
+    `minus_dense` is the mean difference between our score and that of the dense network with the
+    same fold and seed, and the standard error of that mean over seeds.
     """
     rows = {"evoprune": [], "dense": [], "scikit-learn": []}
     for seed in seeds:
