@@ -43,7 +43,11 @@ SHOWN = {
     "iterative, dropout": "five cuts with input dropout",
     "from scratch, dropout": "the shape from scratch with input dropout, as many multiply-adds",
 }
-OURS = {"ours": "selection", "ours, dropout": "selection with input dropout"}
+OURS = {
+    "ours": "selection",
+    "ours, dropout": "selection with input dropout",
+    "ours, moved": "selection with moved images",
+}
 QUANTILE = {  # number n of seeds -> 97.5 % quantile of Student's t with n - 1 degrees of freedom
     2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262
 }  # fmt: skip
@@ -143,24 +147,56 @@ def smallest(facts: dict[str, Any]) -> list[str]:
     return [*lines, *made(facts, "smallest", "1 to 5")]
 
 
-def write(page: Path, name: str, lines: Sequence[str], made_by: str = "controls_page") -> None:
-    """Replace a table of a page, if the page has markers for it; `made_by` names the script."""
+def strongest(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Return a table of the most accurate run of selection beside the most accurate control."""
+    rows = []
+    for name, facts in results.items():
+        told = facts["summary"]
+        ours = max((key for key in OURS if key in told), key=lambda key: told[key]["accuracy"])
+        controls = [key for key in told if ours in told[key]["minus"]]
+        control = max(controls, key=lambda key: told[key]["accuracy"])
+        gap = told[control]["minus"][ours]
+        ratio = gap["mean"] / gap["standard_error"]
+        costs = [f"{told[key]['training_macs'] / 1e6:.1f} M" for key in (ours, control)]
+        row = [HEADS[name], f"{told[control]['macs'] / 1000:.0f} k", OURS[ours], SHOWN[control]]
+        row += [f"{100 * gap['mean']:+.3f} ± {100 * gap['standard_error']:.3f}", f"{ratio:.1f}"]
+        rows.append([*row, f"{told[control]['seeds']}", " / ".join(costs)])
+    head = ["network", "multiply-adds", "selection", "most accurate control"]
+    head += ["difference ± standard error, points", "in standard errors", "seeds"]
+    return markdown([*head, "to train, selection / control"], rows)
+
+
+def write(
+    page: Path, name: str, lines: Sequence[str], made_by: str = "controls_page", of: str = ""
+) -> None:
+    """Replace a table of a page, if the page has markers for it.
+
+    Args:
+        page: the file.
+        name: name of the table.
+        lines: its new lines.
+        made_by: name of the script that writes it.
+        of: name of the results; "": from the name of the table.
+    """
     text, begin = page.read_text(), BEGIN.format(name=name)
     if f"{begin}," not in text:
         return
     start = text.index(f"{begin},")
-    result = f"experiments/results/{name.removesuffix('_front')}.json"
+    result = f"experiments/results/{of or name.removesuffix('_front')}.json"
     source = f"{begin}, by experiments/{made_by}.py from {result} -->"
     page.write_text(text[:start] + "\n".join([source, "", *lines]) + text[text.index(END, start) :])
 
 
 def main() -> None:
+    results = {}
     for name in (*HEADS, "search"):
         path = ROOT / "experiments" / "results" / f"{name}.json"
         facts = json.loads(path.read_text()) if path.exists() else {}
         if "summary" in facts:
             found = search(facts) if name == "search" else table(name, facts)
+            results |= {} if name == "search" else {name: facts}
             write(SEARCH if name == "search" else PAGE, name, found)
+    write(PAGE, "controls_strongest", strongest(results), of="controls*")
     facts = json.loads((ROOT / "experiments" / "results" / "smallest.json").read_text())
     write(SEARCH, "smallest", smallest(facts))
 
