@@ -157,6 +157,7 @@ def front(facts: Facts, macs: dict[str, Any], units: dict[str, Any]) -> None:
             ax.set_yscale("log")
             plain(ax.yaxis, (1.2, 1.4, 1.6, 2, 3, 4, 6))
             ax.set_xlabel(word)
+        plain(axes[0].xaxis, (4_000, 10_000, 20_000, 40_000, 80_000))
         plain(axes[1].xaxis, (50, 75, 100, 150, 200, 300))
         return axes[0]
 
