@@ -344,11 +344,19 @@ static void test_survivors_keep_their_numbers(void) {
             }
         }
         ep_places *places = calloc((size_t)net->n_axes, sizeof *places);
+        int32_t **ids = calloc((size_t)net->n_axes, sizeof *ids);
         for (int i = 0; i < net->n_axes; i++) {
-            places[i] = (ep_places){keep[i], kept[i], 0};
+            ids[i] = keep[i] ? calloc((size_t)kept[i] + 1, sizeof **ids) : NULL;
+            for (int64_t j = 0; j < kept[i]; j++) {
+                ids[i][j] = axes[i].birth[keep[i][j]];
+            }
+            places[i] = (ep_places){keep[i], ids[i], kept[i], 0};
         }
         CHECK(ep_resize(net, places, 0, &error));
-        free(places);
+        for (int i = 0; i < net->n_axes; i++) {
+            free(ids[i]);
+        }
+        free(places), free(ids);
         const int in_axis = net->populations[0].axis;
         const ep_tensor *now = &net->tensors[first];
         const int64_t n = net->axes[hidden].n, m = net->axes[in_axis].n;
