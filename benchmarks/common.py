@@ -138,7 +138,10 @@ def spread(samples: Sequence[float]) -> Facts:
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """Return the median over rounds of above / below; within a round, changes of speed cancel."""
+    """Return the median of above / below over rounds.
+
+    Both are measured in every round, so that changes of the machine's speed cancel.
+    """
     return float(np.median(np.asarray(above) / np.asarray(below)))
 
 

@@ -255,7 +255,10 @@ def jax_predict(widths: list[int], batch: int) -> Run:
 
 @peer
 def sklearn_step(widths: list[int], batch: int, data: Facts, decay: float, rate: float) -> Run:
-    """Return run(n) for steps of MLPClassifier in float32; a call of partial_fit runs 50 steps."""
+    """Return run(n), which runs about n training steps of MLPClassifier in float32.
+
+    Each call of partial_fit runs 50 steps, or an epoch if that is less.
+    """
     from sklearn.neural_network import MLPClassifier
 
     x, y = load(data)

@@ -159,9 +159,10 @@ def iterative(job: Job, train: Any, found: Found, end: float = END) -> Trained:
 
 
 def replay(job: Job, train: Any, found: Found) -> Trained:
-    """Remove as many populations as in our run, at random, from the same layers at the same steps.
+    """Train, and remove as many populations as selection did, but chosen at random.
 
-    Steps of removals are grouped, at most about four groups per epoch.
+    They are removed from the same layers at about the same steps: neighboring steps with removals
+    are joined into one, at most four per epoch on average.
     """
     deaths, per_epoch = found.deaths, -(-len(train) // job.batch)
     steps = sorted({int(step) for step in deaths["step"]})

@@ -46,7 +46,7 @@ def spec(core: ModuleType, kind: str, case: dict, head: bool, behind: Any = None
         before, reads = [("dense", {"units": [case["input"][-1]]}, [0])], [1]
     names = ["input" if ids else "front"] + [f"before{i}" for i in range(len(before))]
     made = []
-    lent = kind == "dense" and len(reads) == 2  # a dense layer whose output has the axes of input 1
+    lent = kind == "dense" and len(reads) == 2  # the output has the second input's axes
     if not ids:
         front = {"mass": kind not in MAKE_SOMETHING and not lent}
         made.append({"kind": "populations", "name": "front", "inputs": ["input"], "config": front})

@@ -1,4 +1,7 @@
-"""Goals of a run: weights, metrics, plateaus and time limits, through `Trainer.fit`."""
+"""What a run minimizes and when it ends: sample and class weights, metrics, plateaus, time limits.
+
+All are given to `Trainer.fit`.
+"""
 
 from __future__ import annotations
 

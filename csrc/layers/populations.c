@@ -264,8 +264,9 @@ static block measure(const ep_pass *pass, const ep_layer *layer) {
     };
 }
 
-/* Return the values of `from` for columns c .. c + n: one value per population, or `none` for every
- * column if `from` is NULL. After the last column, start again at the first. */
+/* Return n values, for the columns from c on: for each column the value of its population in `from`
+ * (one value per population), or `none` if `from` is NULL. The column after the last is the first.
+ * `to` has room for the n values; it is not used if they can be read in place. */
 static const ep_real *spread(const block *k, const ep_real *from, ep_real none, int64_t c,
                              int64_t n, ep_real *to) {
     if (from && k->inner == 1 && c + n <= k->n) {

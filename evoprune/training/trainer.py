@@ -79,8 +79,8 @@ class Trainer:
         network: Network,
         *,
         loss: LossName | Loss | PythonLoss = "cross_entropy",
-        optimizer: OptimizerName | Optimizer = AdamW(),  # noqa: B008 - cannot be changed
-        selection: Selection | None = Selection(),  # noqa: B008 - cannot be changed
+        optimizer: OptimizerName | Optimizer = AdamW(),  # noqa: B008 - immutable
+        selection: Selection | None = Selection(),  # noqa: B008 - immutable
         communicator: Communicator | None = None,
     ) -> None:
         if not isinstance(network, Network):

@@ -314,7 +314,7 @@ def reduction(t: Tracer, call: Call) -> None:
     "sort", "topk", "flip", "logcumsumexp",
 )  # fmt: skip
 def along(t: Tracer, call: Call) -> None:
-    """Combine the entries along a dimension, which must keep its size."""
+    """Operators that combine the entries along a dimension: none of these may be removed."""
     x = call.ins[0]
     dims = call.argument(2 if call.name == "topk" else 1, "dim", -1)
     if isinstance(dims, bool):  # sort.stable has its dimension in another position
