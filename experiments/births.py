@@ -51,13 +51,14 @@ class Trial:
     """A run with input dropout.
 
     Attributes:
-        sizes: the founders.
+        sizes: layer widths of the network before training, joined by hyphens.
         pressure: pressure of selection.
         births: settings of births; None: there are none.
         dropout: share of the inputs that is dropped in training.
-        told: the trial whose final shape gradual pruning is given; "": selection finds its shape.
-        zeroed: set the optimizer's moments of both halves to 0 at every division; by default they
-            inherit those of their parent.
+        told: name of the trial to whose final shape the network is pruned gradually; "": the
+            network is trained under selection.
+        zeroed: set the optimizer's moments of newborn populations and their parents to 0; by
+            default a newborn population inherits its parent's moments.
         decay: weight decay.
         lifespan: generations without fitness until extinction, as a share of the run; None: the
             default.
@@ -74,12 +75,12 @@ class Trial:
 
 
 def early_births(rate: str | float = "upkeep", least: float = 0.75, **settings: Any) -> ep.Births:
-    """Return births while the learning rate is at least a share of its start."""
+    """Return settings of births that occur only while strength is at least `least`."""
     return ep.Births(rate, least_strength=least, **settings)
 
 
 def growing(**settings: Any) -> ep.Births:
-    """Return births with which a small network grows in the first half of a run."""
+    """Return settings of births with which a small network grows while strength is at least 0.5."""
     return early_births(least=0.5, capacity=4, every=50, **settings)
 
 
@@ -128,7 +129,7 @@ def trained(
 
 
 def zero_moments(net: ep.Network, born: Any) -> None:
-    """Set the moments of the populations that have just been born, and of their parents, to 0."""
+    """Set the optimizer's moments to 0 for newborn populations and their parents."""
     told = net.core.describe()
     axis_of = {p["layer"]: p["axis"] for p in told["populations"]}
     for layer in np.unique(born["layer"]):
@@ -228,7 +229,12 @@ RETURN_SEEDS = range(10, 15)
 
 
 def selected(task: str, pressure: float, births: ep.Births | None, seed: int, epochs: int) -> Row:
-    """Train a network whose inputs are populations; return accuracy and which features live."""
+    """Train a network whose input features are populations.
+
+    Returns:
+        The accuracy on test samples, the number of living features, the recall and precision of the
+        relevant features among them, and the number of features that returned from extinction.
+    """
     import features  # needs scikit-learn
 
     make, argument, relevant, _ = features.TASKS[task]

@@ -53,10 +53,10 @@ OF_SCHEDULE = ("end", "mass")  # the settings that a method takes as keyword arg
 
 @dataclass(frozen=True)
 class Method:
-    """A way of training, a row of a table.
+    """A way of training; each method is a row of a table.
 
-    Settings are "rate" and "decay", and optionally "dropout" and "epochs", which then count in
-    place of the attributes, and arguments of `run`.
+    A setting has the keys "rate" and "decay". It may also have "dropout" and "epochs", which
+    override the attributes, and "end" and "mass", which are keyword arguments of `run`.
 
     Attributes:
         run: the function that trains.
@@ -117,13 +117,13 @@ class Task:
 # ---- the tables ----------------------------------------------------------------------------------
 
 MLP = Job(selection={"pressure": 1.5})
-OURS, GRADUAL, ONE_CUT = SETTINGS[3], SETTINGS[2], SETTINGS[4]  # as chosen for "controls"
+OURS, GRADUAL, ONE_CUT = SETTINGS[3], SETTINGS[2], SETTINGS[4]  # chosen for the table "controls"
 TWO = (CHOSEN_BY, CHOSEN_BY + 1)
 DROPPED = "ours, dropout"
 
 
 def lengths(*pairs: tuple[float, int]) -> list[Setting]:
-    """Return settings that cost about the same, of pairs of end and epochs."""
+    """Return a setting for each pair (end, epochs); the pairs of a call cost about the same."""
     return [{"end": end, "epochs": epochs} for end, epochs in pairs]
 
 
@@ -166,7 +166,7 @@ def on_mnist() -> dict[str, Method]:
 
 
 def on_mnist_smaller() -> dict[str, Method]:
-    """Return the methods at about 78 populations alive. Only the share of dropout is chosen."""
+    """Return methods for networks of about 78 living populations; only dropout is chosen."""
     some = DROPOUTS[:3]
     return {
         "ours, dropout": Method(selection, 60, "", 0.2, 3.3, settings=[OURS], seeds=10),
@@ -251,7 +251,7 @@ RESULTS = ("accuracy", "alive", "macs", "training_macs")  # kept of the runs tha
 
 @dataclass
 class Choice:
-    """Chooses settings by runs on validation images, which the results list as "tuned"."""
+    """Chooses settings by runs on validation images; the results list these runs as "tuned"."""
 
     task: Task
     lab_: Lab
@@ -271,7 +271,7 @@ class Choice:
         of, known = self.task.methods[name].of, {}
         if of:
             known[of] = self.row(of, self.settings[of], seed)
-            if "alive" not in known[of]:  # an earlier entry
+            if "alive" not in known[of]:  # stored before rows had sizes: run again
                 self.tuned.remove(known[of])
                 known[of] = self.row(of, self.settings[of], seed)
         settings = {**self.settings, name: setting}
@@ -281,7 +281,10 @@ class Choice:
         return self.tuned[-1]
 
     def best(self, name: str, some: Sequence[Setting]) -> Setting:
-        """Return the best setting: the two best with the first seed are run with the others."""
+        """Return the setting with the best mean accuracy over the seeds `chosen_by` of the task.
+
+        All settings run with the first seed; only the two best of them run with the other seeds.
+        """
         if len(some) == 1:
             return some[0]
         first, *others = self.task.chosen_by
@@ -293,7 +296,10 @@ class Choice:
         return max(rank[:2], key=mean) if others else rank[0]
 
     def of(self, name: str) -> Setting:
-        """Return the setting of a method. Call it in the order of the task's methods."""
+        """Return the setting of a method; choose it first where the method has several.
+
+        Call it in the order of the task's methods: a control uses the setting of an earlier method.
+        """
         method, quick = self.task.methods[name], self.lab_.options.quick
         if method.tuned_as is not None:
             return self.settings[method.tuned_as]

@@ -59,7 +59,7 @@ def percent(mean: float, spread: float, sign: str = "") -> str:
 
 
 def table(name: str, facts: dict[str, Any]) -> list[str]:
-    """Return the lines of the table for one result, with notes below."""
+    """Return lines of Markdown: the table of the result `name`, and the notes below it."""
     told, rows = facts["summary"], []
     ours = [key for key in OURS if key in told]
     for key, label in SHOWN.items():

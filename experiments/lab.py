@@ -334,7 +334,7 @@ class Lab:
         return [self.known[job.key] for job in wanted]
 
     def _fitted(self, job: Job) -> Job:
-        """Return the job; with --quick, with at most 2 epochs."""
+        """Return the job, limited to 2 epochs if --quick is given."""
         return replace(job, epochs=min(job.epochs, 2)) if self.options.quick else job
 
     def _work(self, jobs: Sequence[Job]) -> None:
@@ -359,7 +359,7 @@ class Lab:
                 self._keep(job, {"diverged": diverged} if diverged else seconds | row["row"])
 
     def _settings(self, job: Job) -> dict[str, Any]:
-        """Return a job as settings of a sweep."""
+        """Return the fields of a job except its seed, and `quick`, as settings for ep.sweep."""
         settings = {f.name: getattr(job, f.name) for f in fields(job) if f.name != "seed"}
         return {**settings, "quick": self.options.quick}
 
@@ -450,13 +450,14 @@ def scratch(lab: Lab, groups: Sequence[Group]) -> list[Row]:
 
 
 def controls(lab: Lab, groups: Sequence[Group]) -> list[Row]:
-    """Return the results of networks of the same sizes without selection.
+    """Return the results of networks without selection, to compare with runs under selection.
 
-    The controls of a run are its surviving shape trained from scratch, see `scratch`, and a dense
-    network of the same seed, pruned after training to the same shape by norm and at random.
+    The controls of a run are its surviving shape trained from scratch (see `scratch`), a dense
+    network of the same seed, and this dense network pruned to the surviving shape after training,
+    by norm and at random.
 
     Returns:
-        A row per group: name of the control -> summary.
+        A dictionary per group, from "scratch", "dense", "norm" and "random" to a summary.
     """
     every = [pair for group in groups for pair in group]
     born_so = scratch(lab, groups)

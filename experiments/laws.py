@@ -29,7 +29,7 @@ LAWS: dict[str, dict[str, Any] | None] = {
     "BestResponse": {"dynamics": ["BestResponse", {}]},
     "NoDynamics": None,
 }
-KEPT = ("Malthusian", "Replicator")  # also run without extinctions, as in the article
+KEPT = ("Malthusian", "Replicator")  # dynamics that also run without extinctions, as in the article
 BORN = 768
 FRACTIONS = [i / 100 for i in range(0, 100, 5)]
 KEEPS = tuple(BORN - round(fraction * BORN) for fraction in FRACTIONS)

@@ -198,7 +198,7 @@ def paper(facts: Facts) -> list[str]:
 
 
 def goal(facts: Facts) -> list[str]:
-    """Write the section on longer runs with fewer populations."""
+    """Return the lines of the section on longer runs with fewer populations."""
     told = [*facts["goal"], *smallest("alive")]
     rows = [
         [

@@ -130,7 +130,7 @@ def points(told: list[Facts], key: str, x: Callable[[Facts], float]) -> tuple[An
 
 
 def hidden(found: Facts) -> float:
-    """Return the number of living hidden units; the first layer counts input pixels."""
+    """Return the number of living hidden units; layers[0], the input pixels, is left out."""
     return float(sum(found["layers"][1:]))
 
 

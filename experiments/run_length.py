@@ -72,10 +72,10 @@ def make(
     pressure=1.5,
     rule="default",
 ):
-    """Make a run; `rule` sets the lifespan.
+    """Return a trainer, and the keyword arguments of its `fit`.
 
-    It is "default", "700" (generations), "/ k" or "lives k" (both: a k-th of the run's
-    generations), or "dense" (no selection).
+    `rule` sets the lifespan: "default", "700" (generations), or "/ k" or "lives k" (both: a k-th
+    of the run's generations). With "dense", the run has no selection.
     """
     learn, held = images()
     rates = SCHEDULES[schedule](rate)
@@ -142,12 +142,12 @@ def measured(seeds, quick, folder):
 
 
 def cell(row):
-    """Return a cell with the share of living populations and the accuracy, both in percent."""
+    """Return a table cell with the share alive and the accuracy, both in percent."""
     return f"{100 * row['alive']:.0f} % ({row['accuracy']:.1f})"
 
 
 def table(rows, across, down, title):
-    """Return rows as a table; columns differ in the setting `across`, lines in `down`."""
+    """Return a Markdown table: a column per value of `across`, a line per value of `down`."""
     columns = sorted({row[across] for row in rows})
     lines = [f"| {title} | " + " | ".join(f"{c:,}" for c in columns) + " | largest / smallest |"]
     lines.append("|---" * (len(columns) + 2) + "|")
@@ -218,7 +218,12 @@ def page(rows, facts):
 
 
 def expected(rows):
-    """Return the share alive, with ranges, by pressure and by number of lifespans in a run."""
+    """Return the content of evoprune/selection/expected.json.
+
+    "alive" is a table of the share of founders alive, by pressure and by number of lifespans in a
+    run; "spread" is the largest over the smallest share alive of the other runs at pressure 1.5
+    with the default lifespan.
+    """
     grid = {
         (r["pressure"], float(r["rule"].split()[1])): r for r in rows if r["table"] == "pressure"
     }

@@ -69,7 +69,7 @@ class Average:
         for name, array in self.net.items():
             at = int("".join(c for c in name.split(".")[0] if c.isdigit())) - 1
             before = self.arrays.get(name, np.zeros(array.shape))
-            if self.births:  # outputs are on the last axis, inputs (the previous layer) on axis 0
+            if self.births:  # the last axis is the layer's outputs, axis 0 of a matrix its inputs
                 for axis, layer in ((-1, at), (0, at - 1)):
                     if 0 <= layer < len(births) and not (axis == 0 and array.ndim == 1):
                         alive = np.isin(self.births[layer], births[layer])
@@ -86,7 +86,11 @@ class Average:
 
 
 def softened(net: ep.Network, train: Any, temperature: float, share: float) -> Any:
-    """Return the data with a mixture of labels and the network's outputs as targets."""
+    """Return the data with soft targets.
+
+    The targets are (1 - share) y + share softmax(z / temperature), with one-hot labels y and
+    outputs z of `net`.
+    """
     y = np.eye(10, dtype=np.float32)[train.batch()[1]]
     z = net.predict(train) / temperature
     z = np.exp(z - z.max(1, keepdims=True))

@@ -44,7 +44,7 @@ def group_of(lab_: Lab, job: Job) -> Group:
 
 
 def told(group: Group) -> Row:
-    """Return the summary of a group, with the deviation of living populations by layer."""
+    """Return a group's summary, with founders and deviation of living populations by layer."""
     layers = zip(*(row["alive"] for _, row in group), strict=True)
     rows = [row for _, row in group]
     return lab.summary(rows) | {

@@ -62,7 +62,7 @@ def spreads(row: Facts) -> list[str]:
 
 
 def tasks(rows: list[Facts]) -> None:
-    """Draw the living neurons of each layer for every task."""
+    """Draw the number of living neurons of each layer for every task."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (9, 4.8))[0]
@@ -98,7 +98,7 @@ def tasks(rows: list[Facts]) -> None:
 
 
 def founders(rows: list[Facts]) -> None:
-    """Draw the living neurons of each layer against the number of its founders."""
+    """Draw the number of living neurons of each layer against its number of founders."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]

@@ -40,10 +40,10 @@ import common  # noqa: E402
 import test_torch_zoo as zoo  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
-CHANGED = 1e-5  # outputs have changed if they differ by more, relative to the largest output
-MOST_WRONG = 6  # maximum of wrong groups per model; torch-pruning restarts after each
-SECONDS = 60  # processor time per model
-# Attributes of attention modules.
+CHANGED = 1e-5  # least difference, relative to the largest output, that counts as a change
+MOST_WRONG = 6  # wrong groups until a model is given up; a new model is built after each
+SECONDS = 60  # limit of processor time per model
+# A module with one of these attributes is taken for an attention.
 HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}
 CAUSES = ("changed", "crashed", "norm", "heads")
 MODELS = {
@@ -61,7 +61,7 @@ def build(name: str) -> tuple[nn.Module, Any]:
     model = model.double().eval()
     if hasattr(model, "config"):
         model.config.use_cache = False  # torch-pruning does not support a cache of keys and values
-    for p in model.parameters():  # initial zeros would hide errors
+    for p in model.parameters():  # zeros would hide errors; redraw vectors too
         if not p.detach().any() or p.ndim < 2:
             nn.init.uniform_(p, 0.1, 0.5)
     return model, zoo._double(example)
