@@ -30,7 +30,10 @@ def forget() -> None:
 
 
 def peak() -> int:
-    """Return the maximum resident memory in bytes since the last call of `forget`."""
+    """Return the maximum resident memory in bytes since the last call of `forget`.
+
+    Where /proc is missing, since the start of the process.
+    """
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return _field("VmHWM") or most * (1 if sys.platform == "darwin" else 1024)
 

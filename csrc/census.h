@@ -25,7 +25,7 @@ bool ep_census_count(ep_census *census, const ep_net *net);
  * `upkeep` selects the unit of `cost`; with EP_UPKEEP_GIVEN, every `cost` is 0. */
 void ep_census_take(ep_census *census, const ep_net *net, ep_upkeep upkeep);
 
-/* Number of living populations of a layer. */
+/* Number of living populations of a layer, which one ep_population describes. */
 int64_t ep_alive(const ep_net *net, const ep_population *population);
 
 #endif

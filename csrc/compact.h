@@ -1,8 +1,8 @@
 /* compact: removes extinct populations from memory, and adds newborn ones. Every array along a
- * resized axis is gathered into another slab: a new one, or one that has room for births and that
+ * resized axis is gathered into another slab (block of memory): a new one, or one that has room for births and that
  * no NumPy view refers to. Earlier views therefore stay valid and keep their old contents; a slab
- * is freed once no view refers to it. Independent of layers and laws, because shapes are lists of
- * axes. */
+ * is freed once no view refers to it. This file does not depend on kinds of layers or
+ * laws, because the shape of every array is a list of axes. */
 #ifndef EP_COMPACT_H
 #define EP_COMPACT_H
 

@@ -54,8 +54,8 @@ EP_INLINE void tile(int m, int vectors, reading how, int64_t k, const ep_real *a
         row_of_c += c_row;
         OPAQUE(row_of_c);
     }
-    /* Pointers to every third row of `a`; the next two rows are at offsets that one instruction can
-     * add (a_row and 2 a_row). */
+    /* Pointers to every third row of `a`. Loads from the next two rows need no pointers, because the
+     * load instruction adds a_row or 2 a_row to the address. */
     const ep_real *three[(ROWS + 2) / 3];
 #pragma GCC unroll 5
     for (int i = 0; i < (m + 2) / 3; i++) {

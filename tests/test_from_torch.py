@@ -28,7 +28,7 @@ def _seed():
 
 
 def stirred(module: nn.Module) -> nn.Module:
-    """Return the module with random biases, gains and statistics."""
+    """Return the module, with random biases and random statistics of batch norms."""
     with torch.no_grad():
         for part in module.modules():
             if isinstance(part, nn.modules.batchnorm._BatchNorm):

@@ -216,7 +216,10 @@ SANITIZERS = {
 @pytest.mark.parametrize("reader", [False, True], ids=["alone", "read meanwhile"])
 @pytest.mark.parametrize("core", EVERY, ids=name_of)
 def test_populations_may_die_at_every_step(core, reader):
-    """Results are bit-identical on any number of threads, in networks of every kind."""
+    """Populations of every kind of network die, and results do not depend on threads.
+
+    With `reader`, another thread reads the network meanwhile.
+    """
     text = scripts.run_file(
         ROUNDS, core.__file__, "0" if reader else "700", "25", *["threads"] * reader
     )

@@ -1,6 +1,7 @@
-"""Plain English: words that docs, messages, comments, docstrings and test names do not use.
+"""Docs, messages, comments, docstrings and test names are in plain English.
 
-Biology is for populations only. docs/glossary.md has the words that are used instead.
+The tests fail on words that are forbidden there; docs/glossary.md has those to use instead. Words
+of biology are for populations only.
 """
 
 from __future__ import annotations

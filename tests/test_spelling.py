@@ -10,7 +10,8 @@ import pytest
 
 import evoprune as ep
 
-HOOKS = (ep.Network, ep.NothingCanDie, ep.Diverged, ep.FileFormatError)  # users do not call these
+# classes whose objects are made by the package, not by users
+MADE_BY_US = (ep.Network, ep.NothingCanDie, ep.Diverged, ep.FileFormatError)
 NETWORK, DATA = ep.mlp(2, 3, 2), ep.datasets.arrays([[0.0, 1.0]], [0])
 TRAINER = ep.Trainer(NETWORK)
 METHODS = [NETWORK.predict_classes, NETWORK.evaluate, NETWORK.prune, NETWORK.save]
@@ -29,7 +30,7 @@ def everything():
     for module in (ep, ep.plot, ep.datasets, ep.schedules, ep.export):
         for name in module.__all__:
             thing = getattr(module, name)
-            if callable(thing) and thing not in HOOKS and name != "style" and options(thing):
+            if callable(thing) and thing not in MADE_BY_US and name != "style" and options(thing):
                 yield pytest.param(thing, id=f"{module.__name__}.{name}")
 
 

@@ -44,7 +44,8 @@ typedef struct {
 static const ep_field wright_fisher_fields[] = {
     EP_GROWTH_FIELDS(wright_fisher, 50, "|log-growth above the mean|"),
     /* Without selection, a population of mass 1 is lost within T generations with probability
-     * e^(-2 size / T): 12 % for T = 9400 (20 epochs). Drift is visible, but selection dominates. */
+     * e^(-2 size / T): with the default size 12 % for T = 9400, 20 epochs of MNIST in batches of
+     * 128. So drift is visible, but selection dominates. */
     EP_FIELD_REAL(wright_fisher, size, 10000, 1e-6, 1e12,
                   "individuals per unit of mass: N = size * total mass"),
     EP_FIELDS_END,

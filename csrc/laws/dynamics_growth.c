@@ -196,17 +196,18 @@ const ep_dynamics ep_dynamics_logistic = {
 };
 
 /* ---- lotka_volterra ------------------------------------------------------------------------ */
-/* m_i' = r_i m_i (1 - crowd_i) for r_i > 0, and r_i m_i for r_i <= 0 (with the textbook's factor
- * for r_i < 0 too, unfit populations would grow where crowd_i > 1). The step is that of Leslie &
- * Gower 1958: m e^r / (1 + (e^r - 1) crowd). It has the fixed points of the differential equation
- * and the same outcome for two species (Cushing et al. 2004), is exact if crowd_i = m_i / K
- * for a constant K (logistic growth), and does not oscillate at any step size.
+/* m_i' = r_i m_i (1 - crowd_i) for r_i > 0, and r_i m_i for r_i <= 0, where m_i is mass, r_i the
+ * growth rate h (F_i - c_i), and crowd_i, defined below, says how crowded population i is. (With
+ * the textbook's factor for r_i < 0 too, unfit populations would grow where crowd_i > 1.) The step
+ * is that of Leslie & Gower 1958: m e^r / (1 + (e^r - 1) crowd). It has the fixed points of the
+ * differential equation and the same outcome for two species (Cushing et al. 2004), is exact for
+ * logistic growth, where crowd_i = m_i over a constant, and does not oscillate at any step size.
  *
- * If the setting `interaction` gives the matrix `a`, crowd_i = sum_j a_ij m_j / capacity.
- * Otherwise `a` is the overlap of activities. Overlaps are far from 0 at founding, so crowding is
- * relative to their mean weighted by mass: crowd_i = (a m)_i / mean(a m) * M / (capacity *
- * founded). The mean of crowd_i is M / K as in `logistic`, with K = capacity * founded, and
- * populations similar to the others are crowded more. */
+ * If the setting `interaction` gives the matrix `a`, crowd_i = (a m)_i / capacity, where (a m)_i =
+ * sum_j a_ij m_j. Otherwise `a` is the overlap of activities. Overlaps are far from 0 at founding,
+ * so crowding is relative to the mean of (a m)_j over j, weighted by mass: crowd_i = (a m)_i / mean
+ * * M / K, with total mass M and K = capacity * founded. The mean of crowd_i is then M / K as in
+ * `logistic`, and populations similar to the others are crowded more. */
 typedef struct {
     double strength, clip, capacity;
     ep_vector interaction;

@@ -310,7 +310,8 @@ static bool keep_listed(const ep_axis *axis, PyObject *ids, bool *stays) {
     return ok;
 }
 
-/* The populations that stay: stays[first[i] + j] is true if entry j of axis i (mortal) stays. */
+/* Which populations stay. For an axis i whose populations can go extinct (ep_axis.mortal),
+ * stays[first[i] + j] is true if its entry j stays. Other axes have no entries. */
 typedef struct {
     int64_t *first;
     bool *stays;
