@@ -158,12 +158,11 @@ def strongest(results: dict[str, dict[str, Any]]) -> list[str]:
         gap = told[control]["minus"][ours]
         ratio = gap["mean"] / gap["standard_error"]
         costs = [f"{told[key]['training_macs'] / 1e6:.1f} M" for key in (ours, control)]
-        row = [HEADS[name], f"{told[control]['macs'] / 1000:.0f} k", OURS[ours], SHOWN[control]]
-        row += [f"{100 * gap['mean']:+.3f} ± {100 * gap['standard_error']:.3f}", f"{ratio:.1f}"]
-        rows.append([*row, f"{told[control]['seeds']}", " / ".join(costs)])
-    head = ["network", "multiply-adds", "selection", "most accurate control"]
-    head += ["difference ± standard error, points", "in standard errors", "seeds"]
-    return markdown([*head, "to train, selection / control"], rows)
+        row = [HEADS[name], f"{100 * gap['mean']:+.3f} ± {100 * gap['standard_error']:.3f}"]
+        row += [f"{ratio:.1f}", f"{told[control]['seeds']}", SHOWN[control]]
+        rows.append([*row, f"{told[control]['macs'] / 1000:.0f} k", " / ".join(costs)])
+    head = ["network", "points ± standard error", "ratio", "seeds", "most accurate control"]
+    return markdown([*head, "multiply-adds", "to train, both"], rows)
 
 
 def write(
