@@ -1,7 +1,7 @@
 """Time of a season in which populations are born, in training steps of the same network.
 
 A season is the generation in which births happen, once in `Births(every=...)` generations. Every
-turn starts from the same network and trains three stretches of equal length: without births, with
+turn starts from the same network and trains three segments of equal length: without births, with
 births at every fifth step, without births again. The difference to the mean of the first and the
 last is the time of the seasons, and does not contain that of the larger network's steps. Times are
 processor times of one thread, which other work on the machine affects least.
@@ -50,7 +50,7 @@ class Seasons:
     x: Any
     y: Any
 
-    def stretch(self, net: Any, every: int) -> float:
+    def segment(self, net: Any, every: int) -> float:
         """Train STEPS steps with births once in `every` generations; return processor seconds."""
         ep = networks()
         births = ep.Births(self.share / EVERY, kind=self.kind, capacity=2, every=every)
@@ -68,11 +68,11 @@ class Seasons:
         """Return ms of a season, ms of a step, and the number of births in a season."""
         net = self.make()
         for _ in range(2):  # warm up
-            self.stretch(net, EVERY)
-        before = self.stretch(net, NEVER)
+            self.segment(net, EVERY)
+        before = self.segment(net, NEVER)
         n = sum(net.ever_born.values())
-        during = self.stretch(net, EVERY)
-        after = self.stretch(net, NEVER)
+        during = self.segment(net, EVERY)
+        after = self.segment(net, NEVER)
         plain = (before + after) / 2
         return {
             "season": 1000 * (during - plain) / SEASONS,

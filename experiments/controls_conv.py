@@ -34,7 +34,7 @@ TASK = MovedTask(
     {
         "ours": Method(selection, 10),
         "gradual": Method(gradual, 10, "ours", stages=([*RATES, SLOW], [{}, {"end": 0.5}])),
-        "from scratch": Method(from_scratch, 10, "ours", settings=RATES[1:2]),
+        "from scratch": Method(from_scratch, 10, "ours", settings=RATES[:2]),
         "ours, moved": Method(selection, 32, pressure=2.6, tuned_as="ours"),
         "gradual, moved": Method(gradual, 25, "ours, moved", tuned_as="gradual"),
         "one cut": Method(one_cut, 10, "ours", settings=[RATES[1], SLOW, FAST]),

@@ -251,17 +251,22 @@ def group_penalty(run: Run) -> nn.Module:
 # ---- libraries -----------------------------------------------------------------------------------
 
 
-def magnitude_pruner(run: Run) -> nn.Module:
+def pruner_of(run: Run, name: str, **settings: Any) -> Any:
+    """Return a pruner of Torch-Pruning that removes a share 1 - KEPT of the hidden neurons."""
     import torch_pruning as tp
 
-    pruner = tp.pruner.MagnitudePruner(
+    return getattr(tp.pruner, name)(
         run.net,
         run.x[:1],
         importance=tp.importance.GroupMagnitudeImportance(p=2),
-        iterative_steps=STEPS,
         pruning_ratio=1 - KEPT,
         ignored_layers=linears(run.net)[-1:],
+        **settings,
     )
+
+
+def magnitude_pruner(run: Run) -> nn.Module:
+    pruner = pruner_of(run, "MagnitudePruner", iterative_steps=STEPS)
     begin = run.strength * run.epochs
     for i in range(STEPS):
         run.train(run.adamw(), until=min(begin + i, run.epochs))
@@ -271,16 +276,7 @@ def magnitude_pruner(run: Run) -> nn.Module:
 
 
 def group_norm_pruner(run: Run) -> nn.Module:
-    import torch_pruning as tp
-
-    pruner = tp.pruner.GroupNormPruner(
-        run.net,
-        run.x[:1],
-        importance=tp.importance.GroupMagnitudeImportance(p=2),
-        reg=run.strength,
-        pruning_ratio=1 - KEPT,
-        ignored_layers=linears(run.net)[-1:],
-    )
+    pruner = pruner_of(run, "GroupNormPruner", reg=run.strength)
     run.train(run.adamw(), until=run.epochs / 2, before=lambda: pruner.regularize(run.net))
     pruner.step()
     run.train(run.adamw())

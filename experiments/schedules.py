@@ -66,7 +66,7 @@ def selection(job: Job, train: Any, found: Found) -> Trained:
     return Trained(net, float((macs[1:] + macs[:-1]).sum() / 2))
 
 
-def in_stretches(
+def in_parts(
     job: Job,
     train: Any,
     at: Sequence[float],
@@ -104,7 +104,7 @@ def on_the_way(job: Job, train: Any, sizes: Mapping[float, Sequence[int]]) -> Tr
     def act(i: int, net: ep.Network) -> None:
         net.prune(keep=dict(zip(net.born, list(sizes.values())[i], strict=True)), by="norm")
 
-    return in_stretches(job, train, list(sizes), act)
+    return in_parts(job, train, list(sizes), act)
 
 
 def born(job: Job) -> list[int]:
@@ -178,10 +178,10 @@ def replay(job: Job, train: Any, found: Found) -> Trained:
                 net.kill(layer, chance.choice(net.births(layer), n, replace=False))
         net.compact()
 
-    return in_stretches(job, train, [max(1, int(chunk[-1])) / per_epoch for chunk in chunks], act)
+    return in_parts(job, train, [max(1, int(chunk[-1])) / per_epoch for chunk in chunks], act)
 
 
 def from_scratch(job: Job, train: Any, found: Found, mass: float = 1.0) -> Trained:
     """Train the final shape from the start."""
     small = lab.from_scratch(job, found.row)
-    return in_stretches(small, train, [], lambda i, net: None, mass)
+    return in_parts(small, train, [], lambda i, net: None, mass)

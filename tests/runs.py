@@ -76,3 +76,13 @@ def same(one: dict, other: dict) -> bool:
 
 def alive(net: Any) -> dict[str, int]:
     return {row["layer"]: row["alive"] for row in net.describe()["populations"]}
+
+
+def bear(net: Any, x: Any, y: Any) -> tuple[Any, Any]:
+    """Run a step without an update, then a generation; return outputs before and after it."""
+    net.forward(x, training=True)
+    net.backward(y)
+    net.gradient()
+    before = net.predict(x)
+    net.evolve(1.0)
+    return before, net.predict(x)

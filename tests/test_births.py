@@ -202,21 +202,12 @@ def ready(name, births, dtype="float64"):
     return net, x, y
 
 
-def bear(net, x, y):
-    net.forward(x, training=True)
-    net.backward(y)
-    net.gradient()
-    before = net.predict(x)
-    net.evolve(1.0)
-    return before, net.predict(x)
-
-
 @pytest.mark.parametrize("name", NETS)
 def test_a_division_without_mutation_keeps_outputs_now_and_after_training(name):
     births = ep.Births(0.5, every=1, capacity=2, mutation=0)
     net, x, y = ready(name, births)
     other = net.copy()
-    before, after = bear(net, x, y)
+    before, after = runs.bear(net, x, y)
     grown = {n: k for n, k in net.alive.items() if k > net.born[n]}
     assert grown, net.alive
     assert np.abs(after - before).max() <= 1e-12 * np.abs(before).max()
@@ -237,7 +228,7 @@ def test_a_mutation_changes_outputs_to_second_order(name):
     changes = []
     for mutation in (2e-3, 1e-3):
         net, x, y = ready(name, ep.Births(0.5, every=1, capacity=2, mutation=mutation))
-        before, after = bear(net, x, y)
+        before, after = runs.bear(net, x, y)
         changes.append(np.abs(after - before).max())
     assert changes[1] > 0
     assert 3.5 < changes[0] / changes[1] < 4.5
@@ -247,7 +238,7 @@ def test_a_mutation_changes_outputs_to_second_order(name):
 def test_an_immigrant_changes_no_output(name):
     net, x, y = ready(name, ep.Births(0.5, kind="immigration", every=1, capacity=2))
     masses = net.alive
-    before, after = bear(net, x, y)
+    before, after = runs.bear(net, x, y)
     assert np.abs(after - before).max() <= 1e-13 * np.abs(before).max()
     grown = [n for n, k in net.alive.items() if k > masses[n]]
     assert grown
@@ -267,7 +258,7 @@ def test_weights_of_immigrants_are_those_of_the_twin(name):
     """A new weight has the value that it would have if the whole new array were drawn at once."""
     net, x, y = ready(name, ep.Births(0.5, kind="immigration", every=1, capacity=2))
     old = {n: a.copy() for n, a in net.items()}
-    bear(net, x, y)
+    runs.bear(net, x, y)
     told = net.core.describe()
     mortal = {a["name"] for a in told["axes"] if a["mortal"]}
     axes = {t["name"]: t["axes"] for t in told["tensors"]}
@@ -296,7 +287,7 @@ def test_halves_are_those_of_the_twin():
     net, x, y = ready("dense", births)
     old = {n: a.copy() for n, a in net.items()}
     moments = [{n: m[n].copy() for n in net} for m in net.moments]
-    bear(net, x, y)
+    runs.bear(net, x, y)
     n = net.born["populations2"]
     w = net["dense3.weight"]  # axis 0: populations2, which can divide; axis 1: outputs
     parent = [j for j in range(n) if net["populations2.mass"][j] == 0.5]
@@ -318,7 +309,7 @@ def test_halves_are_those_of_the_twin():
 def test_gradients_are_right_after_a_birth():
     """Compare gradients with finite differences of the loss, on weights of newborn populations."""
     net, x, y = ready("conv", ep.Births(0.5, every=1, capacity=2, mutation=0.2))
-    bear(net, x, y)
+    runs.bear(net, x, y)
 
     def loss():
         net.forward(x, training=True)

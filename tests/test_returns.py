@@ -4,20 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import runs
 from cores import CORE64
 from reference import births as twin
 
 import evoprune as ep
-
-
-def born(net, x, y):
-    """Run a step without an update, then a generation; return outputs before and after it."""
-    net.forward(x, training=True)
-    net.backward(y)
-    net.gradient()
-    before = net.predict(x)
-    net.evolve(1.0)
-    return before, net.predict(x)
 
 
 def returning(dtype="float64", returns=0.1, every=2, **births):
@@ -46,7 +37,7 @@ def test_input_features_return_as_the_twin_says_and_keep_outputs(removed):
         place = CORE64.random_permutation(*noise, 10)
         expected = twin.returning(config, extinct, 10, place, generation)
         weight = dict(zip(ids, net["dense1.weight"][alive].copy(), strict=True))
-        before, after = born(net, x, y)
+        before, after = runs.bear(net, x, y)
         now = net.births("features").tolist()
         assert now == sorted([*ids, *expected])
         assert np.abs(after - before).max() <= 1e-13 * np.abs(before).max()
