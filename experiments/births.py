@@ -24,9 +24,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import controls
+import jobs
 import lab
 import numpy as np
-from lab import Job, Lab, Row
+from jobs import Job, Row
+from lab import Lab
 
 import evoprune as ep
 
@@ -113,7 +115,7 @@ def trained(
     job: Job, selection: ep.Selection, train: Any, zeroed: bool = False
 ) -> tuple[ep.Network, ep.History]:
     """Train the network of a job under a selection; return network and history."""
-    net = lab.network_of(job)
+    net = jobs.network_of(job)
     optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
     trainer = ep.Trainer(net, selection=selection, optimizer=optimizer)
     run: dict[str, Any] = {"epochs": job.epochs, "batch_size": job.batch, "progress": False}
@@ -145,7 +147,7 @@ def zero_moments(net: ep.Network, born: Any) -> None:
 
 def measured(job: Job, quick: bool) -> dict[str, Row]:
     """Run every method with one seed; return accuracy, size and training cost of each network."""
-    train, test = lab.data_of("mnist", "test", quick)
+    train, test = jobs.data_of("mnist", "test", quick)
     found: dict[str, Row] = {}
     for name, (net_name, selection) in METHODS.items():
         net, history = trained(replace(job, net=net_name), selection, train)
@@ -186,7 +188,7 @@ def script(lab_: Lab) -> None:
 
 def tried(trial: Trial, job: Job, told: Row, quick: bool) -> Row:
     """Train a trial; return facts of the network, its births and the cost of its training."""
-    train, read = lab.data_of("mnist", "held", quick)
+    train, read = jobs.data_of("mnist", "held", quick)
     begin = time.process_time()
     if trial.told:
         done = controls.gradual(job, train, controls.Found(told))

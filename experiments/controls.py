@@ -28,8 +28,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
+import jobs
 import lab
-from lab import Job, Lab, Row
+from jobs import Job, Row
+from lab import Lab
 from schedules import (
     Found,
     Trained,
@@ -92,6 +94,7 @@ class Task:
         methods: methods by name; a run of selection comes before its controls.
         settings: learning rates and decays to choose from.
         seeds: number of seeds.
+        by: "accuracy" or "loss", the result that is compared.
         chosen_by: seeds of the runs that choose settings. All settings of a stage are run with the
             first one, the two best of them with the others; the best mean is taken.
     """
@@ -100,7 +103,12 @@ class Task:
     methods: Mapping[str, Method]
     settings: Sequence[Setting] = SETTINGS
     seeds: int = 5
+    by: str = "accuracy"
     chosen_by: Sequence[int] = (CHOSEN_BY,)
+
+    def merit(self, row: Row) -> float:
+        """Return the compared result with the sign that makes more better."""
+        return float(row["accuracy"] if self.by == "accuracy" else -row["loss"])
 
     def job_of(self, name: str, setting: Setting, quick: bool, **more: Any) -> Job:
         """Return the job that runs a method with a setting."""
@@ -232,7 +240,7 @@ class Runs:
             self.make(method.of)
         setting = self.settings[name]
         job = self.task.job_of(name, setting, self.quick, seed=self.seed, read=self.read)
-        train, test = lab.data_of(job.data, job.read, self.quick)
+        train, test = jobs.data_of(job.data, job.read, self.quick)
         found = Found(self.rows.get(method.of, {}), self.deaths.get(method.of))
         of_schedule = {key: setting[key] for key in OF_SCHEDULE if key in setting}
         begin = time.process_time()
@@ -242,11 +250,18 @@ class Runs:
         if method.run is selection:
             self.deaths[name] = found.deaths
         alive = "+".join(map(str, self.rows[name]["alive"]))
-        accuracy = 100 * self.rows[name]["accuracy"]
-        print(f"{self.seed}: {accuracy:.2f} % @ {alive}  {name}, {setting}", flush=True)
+        accuracy, loss = 100 * self.rows[name]["accuracy"], self.rows[name]["loss"]
+        told = f"{self.seed}: {accuracy:.2f} %, loss {loss:.4f} @ {alive}  {name}, {setting}"
+        print(told, flush=True)
 
 
-RESULTS = ("accuracy", "alive", "macs", "training_macs")  # kept of the runs that choose settings
+RESULTS = (
+    "accuracy",
+    "loss",
+    "alive",
+    "macs",
+    "training_macs",
+)  # kept of the runs that choose settings
 
 
 @dataclass
@@ -281,17 +296,17 @@ class Choice:
         return self.tuned[-1]
 
     def best(self, name: str, some: Sequence[Setting]) -> Setting:
-        """Return the setting with the best mean accuracy over the seeds `chosen_by` of the task.
+        """Return the setting with the best mean result over the seeds `chosen_by` of the task.
 
         All settings run with the first seed; only the two best of them run with the other seeds.
         """
         if len(some) == 1:
             return some[0]
         first, *others = self.task.chosen_by
-        rank = sorted(some, key=lambda s: -float(self.row(name, s, first)["accuracy"]))
+        rank = sorted(some, key=lambda s: -self.task.merit(self.row(name, s, first)))
 
         def mean(setting: Setting) -> float:
-            return lab.mean(self.row(name, setting, s)["accuracy"] for s in (first, *others))
+            return lab.mean(self.task.merit(self.row(name, setting, s)) for s in (first, *others))
 
         return max(rank[:2], key=mean) if others else rank[0]
 
@@ -339,7 +354,7 @@ def keep(task: Task, lab_: Lab, settings: Mapping[str, Setting], rows: list[Row]
 
 
 def summary(task: Task, settings: Mapping[str, Setting], rows: list[Row]) -> dict[str, Row]:
-    """Return means over seeds, and differences of accuracy between selection and its controls."""
+    """Return means over seeds, and how far selection is ahead of its controls."""
     told, selections = {}, [name for name, m in task.methods.items() if m.run is selection]
     for name, method in task.methods.items():
         some = [row for row in rows if name in row]
@@ -347,11 +362,15 @@ def summary(task: Task, settings: Mapping[str, Setting], rows: list[Row]) -> dic
             continue
         found = lab.summary([row[name] for row in some])
         found["training_macs"] = lab.mean(row[name]["training_macs"] for row in some)
+        if task.by == "loss":
+            losses = [row[name]["loss"] for row in some]
+            found |= {"loss": lab.mean(losses), "loss_deviation": lab.deviation(losses)}
         timed = [row[name]["seconds"] for row in some if "seconds" in row[name]]
         epochs = settings.get(name, {}).get("epochs", method.epochs)
         found |= {"epochs": epochs, "seconds": lab.mean(timed or [0.0]), "minus": {}}
         for ours in selections if method.of else ():
-            gaps = [row[ours]["accuracy"] - row[name]["accuracy"] for row in some if ours in row]
+            both = [row for row in some if ours in row]
+            gaps = [task.merit(row[ours]) - task.merit(row[name]) for row in both]
             if gaps:
                 error = lab.deviation(gaps) / len(gaps) ** 0.5
                 gap = {"mean": lab.mean(gaps), "standard_error": error, "seeds": len(gaps)}

@@ -1,9 +1,10 @@
-"""Compare selection of filters with controls that are given the final shape: LeNet-5.
+"""Compare selection of filters with controls that are given the final shape.
 
-The methods are those of controls.py. "moved" after a name: training images are shifted at random by
-up to one pixel along both axes. Settings are chosen on 5,000 validation images, without shifts;
-pressures give both runs of selection about the same size. A script that was stopped continues when
-it is started again.
+The networks are LeNet-5 on MNIST, and three convolutions of 32, 64 and 128 filters on
+Fashion-MNIST. The methods are those of controls.py. "moved" after a name: training images are
+shifted at random by up to one pixel along both axes. Settings are chosen on 5,000 validation
+images, without shifts; pressures give both runs of selection about the same size. A script that was
+stopped continues when it is started again. EVOPRUNE_DATA names the folder that has fashion-mnist/.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import lab
 from controls import Method, Setting, Task, script
-from lab import Job
+from jobs import Job
 from schedules import from_scratch, gradual, one_cut, replay, selection, uniform
 
 
@@ -29,7 +30,7 @@ class MovedTask(Task):
 
 RATES = [{"rate": rate, "decay": d} for rate, d in ((2e-3, 0.5), (2e-3, 0.1), (4e-3, 0.5))]
 SLOW, FAST = {"rate": 1e-3, "decay": 0.1}, {"rate": 4e-3, "decay": 0.1}
-TASK = MovedTask(
+LENET = MovedTask(
     Job("lenet5 20-50-500", selection={"pressure": 2.0}),
     {
         "ours": Method(selection, 10),
@@ -46,6 +47,21 @@ TASK = MovedTask(
     seeds=5,
 )
 
+CNN = Task(
+    Job("cnn 32-64-128", data="fashion-mnist", selection={"pressure": 1.1}),
+    {
+        "ours": Method(selection, 10, settings=[*RATES[:2], SLOW]),
+        "gradual": Method(gradual, 10, "ours", stages=([*RATES[:2], SLOW], [{}, {"end": 0.5}])),
+        "one cut": Method(one_cut, 10, "ours", settings=[*RATES[:2], SLOW]),
+        "uniform": Method(uniform, 10, "ours", tuned_as="gradual"),
+        "replay": Method(replay, 10, "ours", tuned_as="ours"),
+        "from scratch": Method(from_scratch, 10, "ours", tuned_as="ours"),
+    },
+    seeds=3,
+)
+TASKS = {"controls_lenet": LENET, "controls_cnn": CNN}
+
 
 if __name__ == "__main__":
-    lab.main("controls_lenet", __doc__, partial(script, TASK))
+    for name, task in TASKS.items():
+        lab.main(name, __doc__, partial(script, task))

@@ -23,6 +23,9 @@ HEADS = {
     "controls_small": "MNIST, 784-512-256-10, made smaller",
     "controls_fashion": "Fashion-MNIST, 784-512-256-10",
     "controls_lenet": "MNIST, LeNet-5, 20-50-500",
+    "controls_cnn": "Fashion-MNIST, 32, 64 and 128 filters",
+    "controls_vit": "MNIST, vision transformer",
+    "controls_characters": "tiny Shakespeare, transformer of characters",
 }
 SHOWN = {
     "ours": "selection, which finds the shape",
@@ -42,6 +45,12 @@ SHOWN = {
     "one cut, dropout": "one cut with input dropout",
     "iterative, dropout": "five cuts with input dropout",
     "from scratch, dropout": "the shape from scratch with input dropout, as many multiply-adds",
+}
+SCRIPTS = {  # result -> script, where it is not controls.py
+    "controls_lenet": "controls_conv",
+    "controls_cnn": "controls_conv",
+    "controls_vit": "controls_attention",
+    "controls_characters": "controls_attention",
 }
 OURS = {
     "ours": "selection",
@@ -67,21 +76,34 @@ def table(name: str, facts: dict[str, Any]) -> list[str]:
             continue
         found, setting = told[key], facts["chosen"][key]
         seconds = f"{found['seconds']:.0f}" if found.get("seconds") else "-"
-        row = [label, f"{found['epochs']}", percent(found["accuracy"], found["deviation"])]
+        row = [label, f"{found['epochs']}", result(found)]
         row += [f"{found['alive']:.0f}", f"{found['macs'] / 1000:.1f} k"]
         row += [f"{found['training_macs'] / 1e6:.1f} M", seconds]
         for of in ours:
             gap = found["minus"].get(of)
             seeds = gap.get("seeds", found["seeds"]) if gap else 1
             half = QUANTILE.get(seeds, 0.0) * gap["standard_error"] if gap else 0.0
-            row.append(percent(gap["mean"], half, "+") if half else "-")  # one seed has no interval
+            row.append(ahead(found, gap["mean"], half) if half else "-")  # one seed has no interval
         rows.append([*row, f"{found['seeds']}", chosen(setting)])
-    head = [HEADS[name], "epochs", "accuracy, %", "alive", "multiply-adds", "to train", "seconds"]
-    head += [*(f"{OURS[of]} minus this" for of in ours), "seeds", "rate, decay and more"]
-    return [
-        *markdown(head, rows),
-        *notes(facts, "controls_conv" if name == "controls_lenet" else "controls"),
-    ]
+    by_loss = "loss" in told[ours[0]]
+    head = [HEADS[name], "epochs", "loss, nats" if by_loss else "accuracy, %"]
+    head += ["alive", "multiply-adds", "to train", "seconds"]
+    minus = "this minus {}" if by_loss else "{} minus this"
+    head += [*(minus.format(OURS[of]) for of in ours), "seeds", "rate, decay and more"]
+    return [*markdown(head, rows), *notes(facts, SCRIPTS.get(name, "controls"))]
+
+
+def result(found: dict[str, Any]) -> str:
+    """Return the mean and deviation of the loss, if there is one, or of the accuracy."""
+    if "loss" in found:
+        return f"{found['loss']:.3f} ± {found['loss_deviation']:.3f}"
+    return percent(found["accuracy"], found["deviation"])
+
+
+def ahead(found: dict[str, Any], mean: float, spread: float, places: int = 2) -> str:
+    """Return how far selection is ahead and the spread, in nats or in points of accuracy."""
+    unit, places = (1, places + 1) if "loss" in found else (100, places)
+    return f"{unit * mean:+.{places}f} ± {unit * spread:.{places}f}"
 
 
 def chosen(setting: dict[str, float]) -> str:
@@ -152,13 +174,15 @@ def strongest(results: dict[str, dict[str, Any]]) -> list[str]:
     rows = []
     for name, facts in results.items():
         told = facts["summary"]
-        ours = max((key for key in OURS if key in told), key=lambda key: told[key]["accuracy"])
+        best = "loss" if any("loss" in found for found in told.values()) else "accuracy"
+        sign = -1 if best == "loss" else 1
+        ours = max((key for key in OURS if key in told), key=lambda key: sign * told[key][best])
         controls = [key for key in told if ours in told[key]["minus"]]
-        control = max(controls, key=lambda key: told[key]["accuracy"])
+        control = max(controls, key=lambda key: sign * told[key][best])
         gap = told[control]["minus"][ours]
         ratio = gap["mean"] / gap["standard_error"]
         costs = [f"{told[key]['training_macs'] / 1e6:.1f} M" for key in (ours, control)]
-        row = [HEADS[name], f"{100 * gap['mean']:+.3f} ± {100 * gap['standard_error']:.3f}"]
+        row = [HEADS[name], ahead(told[control], gap["mean"], gap["standard_error"], 3)]
         row += [f"{ratio:.1f}", f"{told[control]['seeds']}", SHOWN[control]]
         rows.append([*row, f"{told[control]['macs'] / 1000:.0f} k", " / ".join(costs)])
     head = ["network", "points ± standard error", "ratio", "seeds", "most accurate control"]

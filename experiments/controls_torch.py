@@ -42,11 +42,13 @@ from itertools import pairwise
 from typing import Any
 
 import controls_torch_methods as methods
+import jobs
 import lab
 import numpy as np
 import torch
 from controls_torch_methods import KEPT, Run, linears, macs_of
-from lab import Job, Lab, Row
+from jobs import Job, Row
+from lab import Lab
 from torch import nn
 
 MOST = 75_000  # multiply-adds of a run that may be chosen
@@ -97,7 +99,7 @@ NAMES = ("rate", "decay", "strength")
 def begun(method: Method, setting: Mapping[str, float], seed: int, data: Any, quick: bool) -> Run:
     """Return a run with the initial weights of controls.py for this seed."""
     torch.manual_seed(seed)
-    begin = lab.network_of(Job(seed=seed))
+    begin = jobs.network_of(Job(seed=seed))
     modules: list[nn.Module] = [nn.Dropout(method.dropout)] if method.dropout else []
     for i, (inputs, outputs) in enumerate(pairwise(SIZES)):
         layer = nn.Linear(inputs, outputs)
@@ -126,7 +128,7 @@ def tensors(data: Any) -> tuple[torch.Tensor, torch.Tensor]:
 def trained(name: str, setting: Mapping[str, float], seed: int, read: str, quick: bool) -> Row:
     """Run a method; return its facts."""
     method = METHODS[name]
-    train, test = lab.data_of("mnist", read, quick)
+    train, test = jobs.data_of("mnist", read, quick)
     run = begun(method, setting, seed, train, quick)
     founding = macs_of(run.net)
     begin = time.process_time()

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import lab
-from lab import Job, Lab
+from jobs import Job
+from lab import Lab
 
 SEEDS = 5
 

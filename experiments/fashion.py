@@ -8,7 +8,8 @@ EVOPRUNE_DATA names the folder that has fashion-mnist/.
 from __future__ import annotations
 
 import lab
-from lab import Job, Lab
+from jobs import Job
+from lab import Lab
 
 SEEDS = 5
 PRESSURES = (1.0, 1.5, 3.0)

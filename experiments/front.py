@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import lab
 from explore import ONE_NICHE, long
-from lab import Job, Lab
+from jobs import Job
+from lab import Lab
 
 SEEDS = 5
 NET = "seeing 784-300-100-10"

@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import lab
-from lab import Job, Lab
+from jobs import Job
+from lab import Lab
 
 SEEDS = 5
 COSTS = ((1e-4, 0.0), (1e-2, 0.0), (0.0, 1e-3), (0.0, 1e-2))

@@ -1,222 +1,42 @@
-"""Code of all scripts of docs/paper.md: jobs, the sweep that runs them, and their results.
+"""The sweep that runs the jobs of the scripts of docs/paper.md, and their results.
 
-A job determines a run: network, data, selection, optimizer, length, seed and evaluation. The
-results of the evaluation are the row of the job. Rows are stored in a JSON file under the job's
-description, so that a script can be stopped and continued, and partial tables can be made. Each run
-has one thread, so that several runs share a machine; this does not affect results.
-
-There are two kinds of evaluation: "held" trains on 55,000 images and evaluates on 5,000 validation
-images (to choose settings); "test" trains on the whole training set and reads the test set once, at
-the end.
+The results of a job's evaluation are its row. Rows are stored in a JSON file under the job's
+description, so that a script can be stopped and continued, and partial tables can be made. jobs.py
+describes jobs.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
-import os
 import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-os.environ["EVOPRUNE_NUM_THREADS"] = "1"
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "benchmarks"))
+from jobs import (
+    HELD,
+    HERE,
+    SPLIT,
+    Job,
+    Moved,
+    Row,
+    common,
+    data_of,
+    dense,
+    from_scratch,
+    network_of,
+    optimizer_of,
+    selection_of,
+)
 
-import common  # noqa: E402 - cleans the environment, finds the package
-import numpy as np  # noqa: E402
+import evoprune as ep
 
-import evoprune as ep  # noqa: E402
-
-Row = dict[str, Any]
-
-HELD = 5000  # validation images, taken from the training set
-SPLIT = 0  # seed that chooses the validation images
 GOES_ON = 75  # exit status if the time limit was reached; the next call continues
-
-
-# ---- jobs ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Job:
-    """One run.
-
-    Attributes:
-        net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (dropout of its inputs), "seeing
-            784-300-100-10" (inputs are populations too), or "lenet5 20-50-500".
-        selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
-            (name of the class, settings), and "fitness" one of FITNESS.
-        read: "held" or "test".
-        cuts: criteria ("mass", "norm", "taylor", "random") by which the trained network is pruned.
-        keeps: sizes to prune to: the number of all populations, or a tuple of numbers by layer.
-        features: birth ids of the input populations that exist from the start; None: all.
-    """
-
-    net: str = "mlp 784-512-256-10"
-    data: str = "mnist"
-    selection: dict[str, Any] | None = field(default_factory=dict)
-    rate: float = 2e-3
-    decay: float = 0.5
-    smoothing: float = 0.0
-    epochs: int = 20
-    batch: int = 128
-    shift: int = 0
-    seed: int = 0
-    read: str = "test"
-    cuts: tuple[str, ...] = ()
-    keeps: tuple[Any, ...] = ()
-    features: tuple[int, ...] | None = None
-
-    def told(self) -> Row:
-        """Return the attributes that differ from their defaults, by name."""
-        usual = Job()
-        return {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if getattr(self, f.name) != getattr(usual, f.name)
-        }
-
-    @property
-    def key(self) -> str:
-        """Return a string that identifies the job."""
-        return json.dumps(asdict(self), sort_keys=True)
-
-
-def dense(job: Job, **changes: Any) -> Job:
-    """Return the same job without selection."""
-    return replace(job, selection=None, **changes)
-
-
-@cache
-def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
-    """Return the data to train on, and the data to evaluate on.
-
-    Args:
-        name: "mnist" or "fashion-mnist", alone or with other labels: "mnist is 3" has two classes,
-            3 and other digits; "mnist noisy 50" permutes the labels of 50 % of the training
-            samples.
-        read: "held" or "test", see the top of this file.
-        quick: return fewer samples.
-    """
-    pictures, _, labels = name.partition(" ")
-    if pictures == "mnist":
-        train, test = ep.datasets.mnist()
-    else:
-        folder = os.environ.get("EVOPRUNE_DATA")
-        if not folder:
-            raise FileNotFoundError(f"{pictures}: EVOPRUNE_DATA must name the folder that has it")
-        train, test = ep.datasets.fashion_mnist(Path(folder) / pictures)
-    kind, _, number = labels.partition(" ")
-    if kind == "is":
-        train, test = (relabelled(part, part.y == int(number)) for part in (train, test))
-    elif kind == "noisy":
-        train = relabelled(train, permuted(train.y, int(number) / 100))
-    if read == "held":
-        train, test = train.split(HELD, SPLIT)
-    return (train.subset(slice(3200)), test.subset(slice(500))) if quick else (train, test)
-
-
-def relabelled(data: Any, labels: Any) -> Any:
-    """Return a data set with the same samples and the given labels."""
-    given = {"shape": data.shape, "shift": data.shift, "scale": data.scale}
-    return ep.datasets.Dataset(data.x, np.asarray(labels, np.int64), **given)
-
-
-def permuted(labels: Any, share: float) -> Any:
-    """Return a copy of labels in which a share of them, drawn at random, is permuted."""
-    random = np.random.default_rng(SPLIT)
-    rows = random.permutation(len(labels))[: round(share * len(labels))]
-    labels = np.array(labels)
-    labels[rows] = labels[random.permutation(rows)]
-    return labels
-
-
-def network_of(job: Job) -> ep.Network:
-    """Return the untrained network of a job."""
-    kind, _, text = job.net.partition(" ")
-    sizes = [int(part) for part in text.split("-")]
-    if kind == "lenet5":
-        return ep.lenet5(filters=sizes[:2], neurons=sizes[2], seed=job.seed)
-    if job.shift and kind == "mlp":  # shifting needs the shape of the image
-        hidden = [ep.neurons(width) for width in sizes[1:-1]]
-        last = [ep.Dense(sizes[-1], gain=1.0), ep.Populations("identity", mass=False)]
-        return ep.Sequential([ep.Flatten(), *hidden, *last], input=(28, 28, 1), seed=job.seed)
-    if kind.startswith("dropout"):
-        return ep.mlp(*sizes, input_dropout=float(kind.removeprefix("dropout")), seed=job.seed)
-    net = ep.mlp(*sizes, inputs=kind == "seeing", seed=job.seed)
-    if job.features is not None:
-        layer = next(iter(net.alive))
-        net.kill(layer, np.setdiff1d(np.arange(sizes[0]), job.features).astype(np.int32))
-        net.compact()
-        # Scale initial weights to the smaller number of inputs.
-        net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5
-    return net
-
-
-class Moved:
-    """Shuffled batches of 28 x 28 images, each shifted by up to `shift` pixels along both axes."""
-
-    def __init__(self, data: Any, job: Job) -> None:
-        self.x, self.y = data.x.reshape(-1, 28, 28), data.y
-        self.batch, self.shift = job.batch, job.shift
-        self.random = np.random.default_rng(job.seed)
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.x) / self.batch)
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        order = self.random.permutation(len(self.x))
-        for at in range(0, len(order), self.batch):
-            rows = order[at : at + self.batch]
-            wide = np.pad(self.x[rows], ((0, 0), (self.shift,) * 2, (self.shift,) * 2))
-            moves = self.random.integers(0, 2 * self.shift + 1, (len(rows), 2))
-            moved = np.empty((len(rows), 28, 28), wide.dtype)
-            for down, right in np.unique(moves, axis=0):
-                those = (moves == (down, right)).all(1)
-                moved[those] = wide[those, down : down + 28, right : right + 28]
-            yield moved.reshape(len(rows), -1), self.y[rows]
-
-
-@ep.fitness
-def against(signals: Any) -> Any:
-    """Return fitness with the opposite sign: positive if growth would raise the loss."""
-    return signals["mass_gradient"]
-
-
-@ep.fitness
-def absolute(signals: Any) -> Any:
-    """Return the absolute value of fitness: any effect on the loss counts."""
-    return np.abs(signals["mass_gradient"])
-
-
-@ep.fitness
-def product(signals: Any) -> Any:
-    """Return +<w, dL/dw> with a population's weights w, the benefit in arXiv 2512.22106."""
-    return signals["owned_product"]
-
-
-FITNESS = {"against": against, "absolute": absolute, "product": product}
-
-
-def selection_of(settings: dict[str, Any] | None) -> ep.Selection | None:
-    """Return the selection that a job's settings describe."""
-    if settings is None:
-        return None
-    known = dict(settings)
-    if isinstance(known.get("dynamics"), list | tuple):
-        name, law = known["dynamics"]
-        known["dynamics"] = getattr(ep, name)(**law)
-    if known.get("fitness") in FITNESS:
-        known["fitness"] = FITNESS[known["fitness"]]
-    return ep.Selection(**known)
 
 
 def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[str, Any]]:
@@ -228,7 +48,7 @@ def make(*, seed: int, quick: bool, **settings: Any) -> tuple[ep.Trainer, dict[s
     trainer = ep.Trainer(
         net,
         loss=ep.CrossEntropy(label_smoothing=job.smoothing),
-        optimizer=ep.AdamW(job.rate, weight_decay=job.decay),
+        optimizer=optimizer_of(job),
         selection=selection_of(job.selection),
     )
     augment = {"shift": job.shift} if job.shift else None
@@ -257,9 +77,11 @@ def measure(trainer: ep.Trainer, *, seed: int, quick: bool, **settings: Any) -> 
 
 
 def facts(net: ep.Network, read: Any) -> Row:
-    """Return accuracy, sizes and costs of a trained network."""
+    """Return accuracy, loss, sizes and costs of a trained network."""
+    score = net.evaluate(read)
     return {
-        "accuracy": net.evaluate(read).accuracy,
+        "accuracy": score.accuracy,
+        "loss": score.loss,
         "alive": list(net.alive.values()),
         "born": list(net.born.values()),
         "macs": net.macs,
@@ -296,6 +118,7 @@ class Lab:
 
     def __init__(self, name: str, about: str | None) -> None:
         parser = argparse.ArgumentParser(description=(about or "").split("\n", 1)[0])
+        parser.add_argument("--only", default="", help="results whose name contains this")
         parser.add_argument("--quick", action="store_true", help="tiny runs, to try the script")
         parser.add_argument("--seeds", type=int, default=None, help="as many as the script says")
         parser.add_argument("--workers", type=int, default=1, help="processes, of a thread each")
@@ -390,6 +213,8 @@ class Lab:
 def main(name: str, about: str | None, script: Callable[[Lab], None]) -> None:
     """Run a script to its end, or until its time limit."""
     lab = Lab(name, about)
+    if lab.options.only not in name:
+        return
     try:
         script(lab)
     except TimeIsUp:
@@ -484,15 +309,3 @@ def controls(lab: Lab, groups: Sequence[Group]) -> list[Row]:
             found.setdefault("dense", []).append(of_parent[parent.key])
         told.append({"scratch": shape, **{name: summary(rows) for name, rows in found.items()}})
     return told
-
-
-def from_scratch(job: Job, row: Row) -> Job:
-    """Return a job for the surviving shape, trained from scratch."""
-    kind, _, text = job.net.partition(" ")
-    sizes, alive = text.split("-"), row["alive"]
-    if kind == "lenet5":
-        return dense(job, net=f"lenet5 {'-'.join(map(str, alive))}", cuts=(), keeps=())
-    hidden = alive[1:] if kind == "seeing" else alive
-    shape = "-".join(map(str, [sizes[0], *hidden, sizes[-1]]))
-    born = tuple(row["features"]) if kind == "seeing" else None
-    return dense(job, net=f"{kind} {shape}", features=born, cuts=(), keeps=())

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 import lab
-from lab import Job, Lab
+from jobs import Job
+from lab import Lab
 
 LAWS: dict[str, dict[str, Any] | None] = {
     "Malthusian": {},

@@ -12,7 +12,8 @@ from __future__ import annotations
 from typing import Any
 
 import lab
-from lab import Job, Lab
+from jobs import Job
+from lab import Lab
 
 SEEDS = 5
 NET = "lenet5 20-50-500"

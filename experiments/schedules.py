@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import lab
+import jobs
 import numpy as np
-from lab import Job, Row
+from jobs import Job, Row
 
 import evoprune as ep
 
@@ -57,9 +57,10 @@ def run_of(job: Job) -> dict[str, Any]:
 
 def selection(job: Job, train: Any, found: Found) -> Trained:
     """Train under selection; set `found.deaths` to the extinctions."""
-    net = lab.network_of(job)
-    optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
-    trainer = ep.Trainer(net, selection=lab.selection_of(job.selection), optimizer=optimizer)
+    net = jobs.network_of(job)
+    trainer = ep.Trainer(
+        net, selection=jobs.selection_of(job.selection), optimizer=jobs.optimizer_of(job)
+    )
     history = trainer.fit(train, **run_of(job))
     found.deaths = history.extinctions
     macs = np.append(net.founding_macs, history["macs"])
@@ -77,14 +78,13 @@ def in_parts(
 
     `mass` is the mass of every population, a factor on its output.
     """
-    net = lab.network_of(job)
+    net = jobs.network_of(job)
     if mass != 1.0:
         for name in net:
             if name.endswith(".mass"):
                 net[name] = np.full(net[name].shape, mass)
     trained = Trained(net)
-    optimizer = ep.AdamW(job.rate, weight_decay=job.decay)
-    trainer = ep.Trainer(net, selection=None, optimizer=optimizer)
+    trainer = ep.Trainer(net, selection=None, optimizer=jobs.optimizer_of(job))
     ends = [0.0, *at, float(job.epochs)]
     for i in range(len(at) + 1):
         until = at[i] if i < len(at) else None
@@ -109,7 +109,7 @@ def on_the_way(job: Job, train: Any, sizes: Mapping[float, Sequence[int]]) -> Tr
 
 def born(job: Job) -> list[int]:
     """Return the number of populations by layer at birth."""
-    return list(lab.network_of(job).born.values())
+    return list(jobs.network_of(job).born.values())
 
 
 def cubic(job: Job, train: Any, shape: Sequence[int], end: float) -> Trained:
@@ -135,8 +135,8 @@ def uniform(job: Job, train: Any, found: Found, end: float = END) -> Trained:
         return [max(1, round(n * i / max(founders))) for n in founders]
 
     def more(i: int) -> float:
-        small = lab.from_scratch(job, {"alive": shape(i)})
-        return float(lab.network_of(small).macs - found.row["macs"])
+        small = jobs.from_scratch(job, {"alive": shape(i)})
+        return float(jobs.network_of(small).macs - found.row["macs"])
 
     founders = born(job)
     i = bisect_left(range(max(founders)), 0.0, lo=1, key=more)
@@ -183,5 +183,5 @@ def replay(job: Job, train: Any, found: Found) -> Trained:
 
 def from_scratch(job: Job, train: Any, found: Found, mass: float = 1.0) -> Trained:
     """Train the final shape from the start."""
-    small = lab.from_scratch(job, found.row)
+    small = jobs.from_scratch(job, found.row)
     return in_parts(small, train, [], lambda i, net: None, mass)

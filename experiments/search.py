@@ -17,9 +17,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import jobs
 import lab
 import numpy as np
-from lab import Job, Lab, Row
+from jobs import Job, Row
+from lab import Lab
 
 import evoprune as ep
 from evoprune import datasets
@@ -115,8 +117,8 @@ def taught(train: Any, seed: int) -> ep.Network:
 def tried(idea: Idea, seed: int, quick: bool) -> Row:
     """Train according to an idea; return facts of the network."""
     job = idea.job
-    train, read = lab.data_of("mnist", "held", quick)
-    net = lab.network_of(Job(net=job.net, seed=seed))
+    train, read = jobs.data_of("mnist", "held", quick)
+    net = jobs.network_of(Job(net=job.net, seed=seed))
     settings = dict(job.selection or {})
     level = settings.pop("pressure", 1.5)
     selection = ep.Selection(

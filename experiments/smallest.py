@@ -24,9 +24,11 @@ from dataclasses import asdict, dataclass, replace
 from functools import cache
 from typing import Any
 
+import jobs
 import lab
 import numpy as np
-from lab import Lab, Row, TimeIsUp
+from jobs import Row
+from lab import Lab, TimeIsUp
 
 import evoprune as ep
 
@@ -98,7 +100,7 @@ def in_positions(x: Any) -> Any:
 
 def plain(read: str, quick: bool) -> tuple[Any, dict[str, Any]]:
     """Return the training set, and its scaling."""
-    train, _ = lab.data_of("mnist", read, quick)
+    train, _ = jobs.data_of("mnist", read, quick)
     return train, {"shape": train.shape, "shift": train.shift, "scale": train.scale}
 
 
@@ -186,7 +188,7 @@ def tried(way: Way, seed: int, read: str, quick: bool) -> Row:
     """Train in a way; return facts of the network."""
     began = time.monotonic()
     net = selected(way, seed, read, quick)
-    row = facts(net, lab.data_of("mnist", read, quick)[1])
+    row = facts(net, jobs.data_of("mnist", read, quick)[1])
     if way.alone:
         row["before"], net = row["accuracy"], net.folded()
         fitted(
@@ -198,7 +200,7 @@ def tried(way: Way, seed: int, read: str, quick: bool) -> Row:
             optimizer=ep.AdamW(way.alone_rate, weight_decay=way.alone_decay),
             selection=None,
         )
-        alone = facts(net, lab.data_of("mnist", read, quick)[1])
+        alone = facts(net, jobs.data_of("mnist", read, quick)[1])
         row |= {"accuracy": alone["accuracy"], "macs": alone["macs"]}
     return row | {"seconds": round(time.monotonic() - began, 1)}
 

@@ -18,7 +18,8 @@ from dataclasses import replace
 from typing import Any
 
 import lab
-from lab import Group, Job, Lab, Row
+from jobs import Job, Row
+from lab import Group, Lab
 
 SEEDS = 5
 TASKS = {

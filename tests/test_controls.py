@@ -75,6 +75,7 @@ def test_the_two_best_settings_are_run_with_the_other_seeds(module, monkeypatch)
         runs.append((rate, self.seed))
         self.rows[name] = {
             "accuracy": accuracy[runs[-1]],
+            "loss": 1.0,
             "alive": [1],
             "macs": 1,
             "training_macs": 1,
@@ -106,6 +107,25 @@ def test_differences_are_paired_by_seed(module):
     assert gap["seeds"] == 2
     assert gap["mean"] == pytest.approx(0.15)
     assert gap["standard_error"] == pytest.approx(0.05)  # a deviation of .1 / sqrt(2), of 2
+
+
+def test_a_smaller_loss_is_better(module):
+    controls = module("controls")
+    ours, other = controls.Method(controls.selection), controls.Method(controls.gradual, of="ours")
+    task = controls.Task(controls.Job(), {"ours": ours, "gradual": other}, by="loss")
+    same = {"alive": [1], "born": [2], "macs": 1, "parameters": 1, "training_macs": 1}
+    losses = [(1.5, 1.75), (1.25, 1.75)]
+    rows = [
+        {
+            "seed": seed,
+            "ours": {"accuracy": 0.5, "loss": of_ours, **same},
+            "gradual": {"accuracy": 0.75, "loss": of_other, **same},
+        }
+        for seed, (of_ours, of_other) in enumerate(losses)
+    ]
+    told = controls.summary(task, {}, rows)
+    assert told["gradual"]["minus"]["ours"]["mean"] == 0.375  # of .25 and .5
+    assert told["ours"]["loss"] == 1.375
 
 
 @pytest.mark.parametrize("name", ["controls", "controls_small", "controls_fashion"])
