@@ -18,7 +18,7 @@ SEEDS = 5
 
 
 def under(**settings: Any) -> Job:
-    """Return a job with validation images and the default selection, with changed settings."""
+    """Return a job under selection with these settings, evaluated on validation images."""
     return Job(selection=settings, read="held")
 
 

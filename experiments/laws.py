@@ -1,11 +1,13 @@
 """The experiment of arXiv 2601.10765: pruning after training, and extinction in training.
 
 Runs train 784-512-256-10 on MNIST with the defaults and five seeds. The first part runs every
-dynamics with its default fitness and upkeep, and the default dynamics also with hard upkeep. It
-measures accuracy, and accuracy after hard pruning of 0 to 95 % of the 768 populations by mass.
-Extinct populations are removed during training; two dynamics are also run as in that article, where
-no population dies during training. The second part varies pressure from 0.03 to 5, with controls at
-every size.
+dynamics with its default fitness and upkeep, the default dynamics also with hard upkeep, and a
+dense network. It measures accuracy after training, and after 0 to 95 % of the 768 populations are
+pruned, ranked by mass (in the dense network: by norm, by Taylor score or at random). Extinct
+populations are removed during training; two dynamics are also run as in that article, where no
+population dies during training. The second part varies pressure from 0.03 to 5. The controls of
+each run are the surviving shape trained from scratch, and a dense network pruned by norm and at
+random.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ LAWS: dict[str, dict[str, Any] | None] = {
     "BestResponse": {"dynamics": ["BestResponse", {}]},
     "NoDynamics": None,
 }
-KEPT = ("Malthusian", "Replicator")  # dynamics that also run without extinctions, as in the article
+KEPT = ("Malthusian", "Replicator")  # also run without extinctions, as in arXiv 2601.10765
 BORN = 768
 FRACTIONS = [i / 100 for i in range(0, 100, 5)]
 KEEPS = tuple(BORN - round(fraction * BORN) for fraction in FRACTIONS)

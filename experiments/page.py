@@ -58,7 +58,7 @@ def shape(found: Facts) -> str:
     return " + ".join(f"{n:.0f}" for n in found["layers"])
 
 
-CONTROLS = ("from scratch", "cut by norm", "at random")  # names of the columns
+CONTROLS = ("from scratch", "cut by norm", "at random")  # column titles for the cells of controls()
 
 
 def controls(row: Facts) -> list[str]:
@@ -135,7 +135,7 @@ def laws(facts: Facts) -> list[str]:
 
 
 def by_pressure(told: list[Facts]) -> list[str]:
-    """Write a table of runs under several pressures, with their controls."""
+    """Return a table of runs under several pressures, with their controls."""
     rows = [
         [
             f"{row['pressure']:g}",
@@ -164,7 +164,7 @@ def fashion(facts: Facts) -> list[str]:
 
 
 def pressures(facts: Facts) -> list[str]:
-    """Write the section on extinction in training against pressure."""
+    """Return the section on extinction under several pressures, and draw its figure."""
     told = facts["pressures"]
     by_itself = [row["ours"] for row in told if row["ours"]["extinct"] >= 0.85]
     by_itself = by_itself or [told[-1]["ours"]]
@@ -192,7 +192,7 @@ def pressures(facts: Facts) -> list[str]:
 
 
 def paper(facts: Facts) -> list[str]:
-    """Write both tables of laws.py."""
+    """Return the sections on the results of laws.py."""
     told = laws(facts) if "laws" in facts else []
     return [*told, *pressures(facts), origin("laws", facts)]
 
@@ -251,7 +251,7 @@ def goal(facts: Facts) -> list[str]:
 
 
 def explored(facts: Facts) -> list[str]:
-    """Write the table of settings tried on validation images."""
+    """Return the section on the settings that were tried on validation images."""
     rows = [
         [row["settings"], percent(row), f"{row['alive']:.0f} ({shape(row)})", thousand(row["macs"])]
         for row in facts["held_out_accuracy"]
@@ -268,7 +268,7 @@ def explored(facts: Facts) -> list[str]:
 
 
 def front(facts: Facts) -> list[str]:
-    """Write the section on networks with selected inputs."""
+    """Return the section on networks with selected inputs, and draw its figure."""
     told = [*facts["front"], *smallest("macs")]
     rows = [
         [
@@ -314,7 +314,7 @@ def front(facts: Facts) -> list[str]:
 
 
 def in_the_way(told: list[Facts]) -> list[str]:
-    """Write the reasons why some goals are not met."""
+    """Return the paragraph on the reasons why some goals are not met."""
     gains = [
         100 * (row["ours"]["accuracy"] - row["scratch"]["accuracy"])
         for row in told
@@ -370,7 +370,7 @@ def lenet(facts: Facts) -> list[str]:
 
 
 def game(facts: Facts) -> list[str]:
-    """Write the section on the game of arXiv 2512.22106."""
+    """Return the section on the game of arXiv 2512.22106, and draw its figure."""
     words = {
         "marginal": r"$-\partial L/\partial s$",
         "product": r"$+\langle w, \partial L/\partial w\rangle$, the paper's",
@@ -412,7 +412,7 @@ def decides(facts: Facts) -> list[str]:
         "",
         *figure("decides", "Held-out accuracy against the living, one panel a setting"),
     ]
-    rows = [  # seconds only where runs were made one after the other on one machine
+    rows = [  # seconds only of "removal", whose runs followed each other on one machine
         [
             what,
             name,
@@ -422,7 +422,7 @@ def decides(facts: Facts) -> list[str]:
         ]
         for what, settings in facts["ablations"].items()
         for name, found in settings.items()
-        if "alive" in found  # else every run diverged
+        if "alive" in found  # absent if all runs diverged
     ]
     lines += markdown(["", "", "held out", "alive", "seconds"], rows)
     pictures.decides(facts)

@@ -123,7 +123,7 @@ def extinct(facts: Facts, goal: Facts | None, published: dict[str, Any]) -> None
 
 
 def points(told: list[Facts], key: str, x: Callable[[Facts], float]) -> tuple[Any, Any]:
-    """Return sizes, computed by `x`, and errors in percent, of the results under `key`."""
+    """Return sizes x(row[key]) and errors in percent of the rows whose row[key] has an accuracy."""
     found = [row[key] for row in told if key in row and "accuracy" in row[key]]
     sizes = [x(f) for f in found]
     return np.array(sizes), np.array([100 * (1 - f["accuracy"]) for f in found])
@@ -181,7 +181,7 @@ def lenet(facts: Facts, known: dict[str, Any]) -> None:
 
 
 def game(facts: Facts, known: Any) -> None:
-    """Draw accuracy against living populations, for the game's two benefits."""
+    """Draw accuracy against living populations, for both definitions of benefit in game.py."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]
@@ -247,7 +247,7 @@ def decides(facts: Facts) -> None:
 
 
 def clock(facts: Facts) -> None:
-    """Draw accuracy against seconds, as means over the rounds."""
+    """Draw test accuracy against seconds of training; both are means over the runs of a method."""
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (8, 4.8))[0]

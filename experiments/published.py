@@ -31,7 +31,8 @@ UNITS = {
 # Method -> (multiply-adds, error in percent).
 MACS = {"L0": (69_300, 1.4), "SBP": (48_600, 1.55), "VIBNet": (9_560, 1.6)}
 
-# LeNet-5: (multiply-adds, error in percent). The source of these points does not name the methods.
+# Label -> (multiply-adds, error in percent) of LeNet-5. The source does not name the methods: a
+# label is the shape of the network, or "published" with added spaces that make it unique.
 LENET = {
     "published": (1_140_000, 0.75),
     "3-18-284-283": (213_000, 0.86),
@@ -39,5 +40,5 @@ LENET = {
     "published  ": (111_000, 1.1),
 }
 
-# Results of the article on the game: (living populations, accuracy).
+# Results of "Pruning as a game": (living populations, accuracy).
 GAME = ((37, 0.9115), (15, 0.9154))

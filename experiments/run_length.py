@@ -74,8 +74,8 @@ def make(
 ):
     """Return a trainer, and the keyword arguments of its `fit`.
 
-    `rule` sets the lifespan: "default", "700" (generations), or "/ k" or "lives k" (both: a k-th
-    of the run's generations). With "dense", the run has no selection.
+    `rule` sets the lifespan: "default"; "700" for 700 generations; "/ k" or "lives k", which mean
+    the same, for 1 / k of the run's generations. With "dense", the run has no selection.
     """
     learn, held = images()
     rates = SCHEDULES[schedule](rate)
@@ -147,7 +147,10 @@ def cell(row):
 
 
 def table(rows, across, down, title):
-    """Return a Markdown table: a column per value of `across`, a line per value of `down`."""
+    """Return a Markdown table: a column per value of `across`, a row per value of `down`.
+
+    The last column is the largest share alive of a row divided by the smallest.
+    """
     columns = sorted({row[across] for row in rows})
     lines = [f"| {title} | " + " | ".join(f"{c:,}" for c in columns) + " | largest / smallest |"]
     lines.append("|---" * (len(columns) + 2) + "|")
@@ -161,7 +164,10 @@ def table(rows, across, down, title):
 
 
 def factors(rows):
-    """Return a table of the smallest and largest share alive; in each row, some settings vary."""
+    """Return a table of the smallest and the largest share alive in several sets of runs.
+
+    A row names the settings that differ between the runs of a set.
+    """
     usual = [r for r in rows if r["table"] != "pressure" and r.get("rule", "default") == "default"]
     usual = [r for r in usual if r["alive"] < 1]
     adam = [r for r in usual if r.get("optimizer", "AdamW") == "AdamW"]
@@ -183,7 +189,7 @@ def factors(rows):
 
 
 def page(rows, facts):
-    """Write the tables of docs/run_length.md."""
+    """Return the tables of docs/run_length.md."""
     full = [{"rule": "default", "batch": 128, "rate": 1e-3, "schedule": "cosine"} | r for r in rows]
     usual = [r for r in full if r["table"] == "length" and r["rule"] == "default"]
     short = [r for r in usual if r["length"] in SHORT]
@@ -221,8 +227,8 @@ def expected(rows):
     """Return the content of evoprune/selection/expected.json.
 
     "alive" is a table of the share of founders alive, by pressure and by number of lifespans in a
-    run; "spread" is the largest over the smallest share alive of the other runs at pressure 1.5
-    with the default lifespan.
+    run. "spread" is the largest share alive divided by the smallest, among the runs that are not in
+    this table and have pressure 1.5 and the default lifespan.
     """
     grid = {
         (r["pressure"], float(r["rule"].split()[1])): r for r in rows if r["table"] == "pressure"

@@ -26,7 +26,7 @@ from lab import Lab
 import evoprune as ep
 from evoprune import datasets
 
-PER_EPOCH = 4  # times per epoch that weights are added to an average
+PER_EPOCH = 4  # number of times per epoch that an `Average` is updated
 SEEDS = (100, 101)
 
 
@@ -71,7 +71,7 @@ class Average:
         for name, array in self.net.items():
             at = int("".join(c for c in name.split(".")[0] if c.isdigit())) - 1
             before = self.arrays.get(name, np.zeros(array.shape))
-            if self.births:  # the last axis is the layer's outputs, axis 0 of a matrix its inputs
+            if self.births:  # a matrix of weights is (inputs, outputs), any other array (outputs,)
                 for axis, layer in ((-1, at), (0, at - 1)):
                     if 0 <= layer < len(births) and not (axis == 0 and array.ndim == 1):
                         alive = np.isin(self.births[layer], births[layer])
@@ -115,7 +115,7 @@ def taught(train: Any, seed: int) -> ep.Network:
 
 
 def tried(idea: Idea, seed: int, quick: bool) -> Row:
-    """Train according to an idea; return facts of the network."""
+    """Train a variation; return sizes, costs and validation accuracy of the network."""
     job = idea.job
     train, read = jobs.data_of("mnist", "held", quick)
     net = jobs.network_of(Job(net=job.net, seed=seed))
@@ -161,7 +161,7 @@ def tried(idea: Idea, seed: int, quick: bool) -> Row:
             past = averages.pop("past").network() if "past" in averages else net
             data = softened(past, train, *idea.distill[1:])
     found = averages["average"].network() if "average" in averages else net
-    ep.Trainer(net, selection=None)  # sets a loss with labels as targets, to measure accuracy
+    ep.Trainer(net, selection=None)  # sets a loss that takes labels, for lab.facts
     row = lab.facts(net, read)
     right = found.predict(read).argmax(1) == read.batch()[1]
     return row | {"accuracy": float(right.mean()), "mean_macs": float(history["macs"].mean())}

@@ -1,17 +1,21 @@
-"""Reach two goals of MNIST's perceptron: ideas on held-out images, the best ones on the test set.
+"""Try ideas for small perceptrons on validation images, and the best ones on MNIST's test set.
 
-- macs: at most 1.6 % wrong at 9,500 multiply-adds: 784-300-100-10 with pixels as populations, on
-  images that are moved by up to one pixel each way.
-- alive: at least 98.4 % with at most 77 populations alive: 784-512-256-10, images as they are.
+There are two goals:
 
-Ideas train on 55,000 images, and accuracy is on the other 5,000. The chosen ones then train on all
-training images, with five seeds, and read the test set once, after the last epoch.
+- macs: an error of at most 1.6 % with at most 9,500 multiply-adds. The network is 784-300-100-10
+  with pixels as populations; training images are shifted by up to one pixel in each direction.
+- alive: an accuracy of at least 98.4 % with at most 77 living populations. The network is
+  784-512-256-10; images are not shifted.
 
-- budget: `ep.Budget` adjusts pressure until the network has this number of multiply-adds.
+Every idea is trained on 55,000 images and evaluated on the other 5,000. The chosen ideas are then
+trained on all training images, with five seeds, and evaluated once on the test set, after the last
+epoch. Ideas combine these parts:
+
+- budget: `ep.Budget` adjusts pressure until the network has a given number of multiply-adds.
 - teacher: targets are a mixture of the labels and the softened outputs of a dense LeNet-5 for the
-  same moved image; it was trained for 10 epochs on the 55,000 images, moved.
-- alone: the network that selection leaves is trained further without selection, with its masses
-  folded into its weights and a fresh optimizer.
+  same shifted image. The LeNet-5 was trained for 10 epochs on the 55,000 images, also shifted.
+- alone: the network that survives selection is trained further without selection, with its masses
+  folded into its weights and a new optimizer.
 """
 
 from __future__ import annotations
@@ -33,7 +37,7 @@ from lab import Lab, TimeIsUp
 import evoprune as ep
 
 SIDE = 28  # pixels of an image along one axis
-CACHE = lab.common.ROOT / "build" / "smallest"  # networks that further runs begin with
+CACHE = lab.common.ROOT / "build" / "smallest"  # stored networks, which later runs reuse
 TEACHER_EPOCHS = 10
 HELD_SEEDS, TEST_SEEDS = (100, 101, 102), (0, 1, 2, 3, 4)
 Teacher = tuple[float, float]
@@ -44,16 +48,20 @@ class Way:
     """How a network is trained.
 
     Attributes:
-        sizes: features, neurons and classes.
+        sizes: numbers of features, of neurons of each hidden layer, and of classes.
         activation: activation of the hidden layers.
-        pixels: pixels are populations, too.
-        moved: images are moved by up to one pixel each way.
-        pressure, niche, lifespan, ceiling: of the selection; lifespan None is the default.
-        budget: multiply-adds to reach from `pressure` on, until half of the run; 0: none.
-        epochs, rate, decay, batch, dropout: of the run under selection; dropout of inputs.
-        teacher: (temperature, share of the teacher's outputs in the targets); None: labels.
-        alone: epochs of the network that is left; 0: none.
-        alone_rate, alone_decay, alone_batch, alone_teacher: of these epochs.
+        pixels: True if the input pixels are populations, too.
+        moved: True if images are shifted by up to one pixel in each direction.
+        pressure, niche, lifespan, ceiling: settings of selection; lifespan None is the default.
+        budget: multiply-adds that a Budget aims at by half of the run; its first pressure is
+            `pressure`. With 0, pressure is constant.
+        epochs, rate, decay, batch, dropout: settings of the run under selection; `dropout` is the
+            dropout rate of the inputs.
+        teacher: (temperature, share of the teacher's outputs in the targets), or None to train on
+            the labels only.
+        alone: number of epochs without selection after the run under selection.
+        alone_rate, alone_decay, alone_batch, alone_teacher: `rate`, `decay`, `batch` and `teacher`
+            of the epochs without selection.
     """
 
     sizes: tuple[int, ...] = (784, 300, 100, 10)
@@ -83,7 +91,7 @@ class Way:
         return {name: value for name, value in asdict(self).items() if value != usual[name]}
 
     def before(self) -> Way:
-        """Return the same way without the epochs of the network that is left."""
+        """Return a copy that ends after the run under selection."""
         usual = asdict(Way())
         return replace(self, **{name: usual[name] for name in usual if name.startswith("alone")})
 
@@ -92,7 +100,10 @@ class Way:
 
 
 def in_positions(x: Any) -> Any:
-    """Return images (samples, 784) in nine positions (9, samples, 784), up to a pixel from here."""
+    """Return nine shifted copies (9, samples, 784) of images (samples, 784).
+
+    The shifts are -1, 0 and 1 pixel along each axis.
+    """
     wide = np.pad(x.reshape(-1, SIDE, SIDE), ((0, 0), (1, 1), (1, 1)))
     parts = [wide[:, y : y + SIDE, z : z + SIDE] for y in range(3) for z in range(3)]
     return np.stack(parts).reshape(len(parts), *x.shape)
@@ -106,7 +117,10 @@ def plain(read: str, quick: bool) -> tuple[Any, dict[str, Any]]:
 
 @cache
 def seen(moved: bool, teacher: Teacher | None, read: str, quick: bool) -> Any:
-    """Return the data to train on: every position of every image, with class probabilities."""
+    """Return the training data, with class probabilities as targets.
+
+    If `moved`, they contain every image nine times, with the shifts of `in_positions`.
+    """
     train, scaling = plain(read, quick)
     x = in_positions(train.x) if moved else train.x[None]
     targets = np.broadcast_to(np.eye(10, dtype=np.float32)[train.y], (*x.shape[:2], 10))
@@ -121,7 +135,7 @@ def seen(moved: bool, teacher: Teacher | None, read: str, quick: bool) -> Any:
 
 @cache
 def logits(read: str, quick: bool) -> Any:
-    """Return the teacher's outputs (9, samples, 10) for all positions of the training images."""
+    """Return the teacher's outputs (9, samples, 10) for the training images, shifted nine ways."""
     path = CACHE / f"logits_{read}{'_quick' if quick else ''}.npy"
     if path.exists():
         return np.load(path)
@@ -153,14 +167,14 @@ def taught(quick: bool) -> ep.Network:
 def fitted(
     net: ep.Network, data: Any, images: int, epochs: int, batch: int, **settings: Any
 ) -> None:
-    """Train a network on data; an epoch has as many samples as there are images."""
+    """Train a network on `data`; an epoch has `images` samples, even if `data` has more."""
     trainer = ep.Trainer(net, loss=ep.SoftCrossEntropy(), **settings)
     steps = -(-images // batch)
     trainer.fit(data, epochs=epochs, batch_size=batch, steps=steps, progress=False)
 
 
 def selected(way: Way, seed: int, read: str, quick: bool) -> ep.Network:
-    """Return the network that selection leaves; it is read from CACHE if it is there."""
+    """Train a network under selection, or read the trained network from CACHE; return it."""
     text = json.dumps([asdict(way.before()), seed, read, quick], sort_keys=True)
     path = CACHE / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
     if path.exists():
@@ -185,7 +199,7 @@ def selected(way: Way, seed: int, read: str, quick: bool) -> ep.Network:
 
 
 def tried(way: Way, seed: int, read: str, quick: bool) -> Row:
-    """Train in a way; return facts of the network."""
+    """Train a network as `way` says; return its accuracy, sizes and costs, and the seconds."""
     began = time.monotonic()
     net = selected(way, seed, read, quick)
     row = facts(net, jobs.data_of("mnist", read, quick)[1])
@@ -206,7 +220,10 @@ def tried(way: Way, seed: int, read: str, quick: bool) -> Row:
 
 
 def facts(net: ep.Network, read: Any) -> Row:
-    """Return facts of a network whose loss has class probabilities as targets."""
+    """Return accuracy on the data `read`, sizes and costs of a network.
+
+    `net.evaluate` cannot be used, because the loss of the network takes class probabilities.
+    """
     right = net.predict(read).argmax(1) == read.batch()[1]
     return {
         "accuracy": float(right.mean()),
@@ -221,21 +238,24 @@ def facts(net: ep.Network, read: Any) -> Row:
 
 
 def few(pressure: float, epochs: int = 80, dropout: float = 0.2, **more: Any) -> Way:
-    """Return a way to few populations, on images as they are."""
+    """Return a `Way` for the goal "alive": few living populations, on images without shifts."""
     net = {"sizes": (784, 512, 256, 10), "pixels": False, "moved": False, "niche": "layer"}
     time = {"epochs": epochs, "lifespan": None}
     return Way(pressure=pressure, dropout=dropout, **net, **time, **more)
 
 
 def cheap(pressure: float = 2.25, epochs: int = 240, **more: Any) -> Way:
-    """Return a way to few multiply-adds, with gelu; a lifespan is a sixth of the run."""
+    """Return a `Way` for the goal "macs", with GELU; about six lifespans in a run."""
     lifespan = 2000 * epochs // 60
     settings = {"activation": "gelu", "lifespan": lifespan, **more}
     return Way(pressure=pressure, epochs=epochs, **settings)
 
 
 def alone(way: Way, epochs: int = 60, teacher: Teacher | None = None, **more: Any) -> Way:
-    """Return a way with further epochs of the network that is left, by default in small steps."""
+    """Return `way` with `epochs` further epochs, without selection.
+
+    `more` may set the rate, decay and batch of these epochs.
+    """
     steps = {"rate": 2e-3, "decay": 0.02, "batch": 64, **more}
     settings = {f"alone_{name}": value for name, value in steps.items()}
     return replace(way, alone=epochs, alone_teacher=teacher, **settings)
@@ -246,7 +266,7 @@ TAUGHT = Way(teacher=SOFT)
 TAUGHT_GELU = Way(activation="gelu", teacher=SOFT)
 BUDGET = Way(activation="gelu", budget=9450, pressure=2.4)
 WIDE = {"batch": 128, "decay": 0.0}
-# Ways by name, and the number of held-out seeds.
+# Goal -> name of an idea -> (how the idea is trained, number of seeds).
 IDEAS: dict[str, dict[str, tuple[Way, int]]] = {
     "macs": {
         "60 epochs, pressure 2": (Way(), 1),
@@ -314,7 +334,7 @@ CHOSEN: dict[str, dict[str, Way]] = {
 
 
 def summed(lab_: Lab, name: str, way: Way, read: str, seeds: Sequence[int]) -> Row:
-    """Run a way with every seed, unless its row exists; return the summary."""
+    """Train with every seed that has no stored result for `way`; return a summary of all seeds."""
     runs = lab_.facts.setdefault("runs", [])
     rows = []
     for seed in seeds:

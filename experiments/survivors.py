@@ -36,8 +36,8 @@ FOUNDERS = ((64, 32), (128, 64), (256, 128), (512, 256), (1024, 512))
 def group_of(lab_: Lab, job: Job) -> Group:
     """Run a job with every seed; return the pairs of job and row.
 
-    `{seed}` in the name of the data is replaced by the seed. Data of two classes, named "mnist is
-    3", get a network with two outputs.
+    `{seed}` in the name of the data is replaced by the seed. If the name has the form "mnist is 3",
+    the data have two classes, and the network gets two outputs.
     """
     jobs = [replace(job, seed=s, data=job.data.format(seed=s)) for s in lab_.seeds(SEEDS)]
     jobs = [replace(j, net="mlp 784-512-256-2") if " is " in j.data else j for j in jobs]

@@ -137,10 +137,11 @@ def founders(rows: list[Facts]) -> None:
 
 
 def curves() -> dict[str, list[tuple[float, float, float, float]]]:
-    """Return name of a curve -> (pressure, mean share alive, lowest, highest), shares in percent.
+    """Return the curves by name; a point is (pressure, mean, low, high).
 
-    Lowest and highest are one standard deviation from the mean, or the values of the seeds if there
-    are only two.
+    The last three are shares of the founders alive in percent. In the results of laws.py and
+    fashion.py, low and high are one standard deviation below and above the mean; in those of
+    run_length.py, they are the smallest and the largest share over the seeds.
     """
     found: dict[str, list[tuple[float, float, float, float]]] = {}
     for name, title in (("laws", "MNIST"), ("fashion", "Fashion-MNIST")):

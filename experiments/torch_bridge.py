@@ -52,7 +52,7 @@ def mlp() -> nn.Sequential:
 
 
 def lenet() -> nn.Sequential:
-    """Return LeNet-5 with the filters and neurons of `ep.lenet5`."""
+    """Return LeNet-5 with as many filters and neurons in each layer as `ep.lenet5`."""
     born = list(ep.lenet5().born.values())
     first, second, *hidden = born
     layers: list[nn.Module] = [
@@ -234,12 +234,12 @@ def cost(_seeds: int, quick: bool) -> None:
 
 
 def step_times(name: str, repeats: int) -> dict[str, Any]:
-    """Measure training steps, as the least CPU time of several steps in ms.
+    """Measure the CPU time of a training step in ms; every time is the least of several steps.
 
     Returns:
-        "plain": a step without selection. "selected": a step with selection in which no population
-        dies. "falling": pairs of the remaining share of the macs and the time, as populations are
-        removed; empty for ResNet-18.
+        "plain": the time without selection. "selected": the time with selection in which no
+        population dies. "falling": pairs (remaining share of the macs, time of a step), measured
+        while populations are removed; empty for ResNet-18.
     """
     make, shape = MODELS[name]
     torch.manual_seed(0)
@@ -289,7 +289,10 @@ def masses(_seeds: int, quick: bool) -> None:
 
 
 def optimizer_times(name: str, repeats: int) -> dict[str, float]:
-    """Return the least CPU time of AdamW's step alone; CPU caches are overwritten between steps."""
+    """Return the least CPU time in ms of `optimizer.step()`, without and with selection.
+
+    Between the steps, other data are written to the CPU caches.
+    """
     make, shape = MODELS[name]
     steps = []
     for selected in (None, ep.Selection(1.5, min_age=10**9)):

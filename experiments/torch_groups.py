@@ -6,10 +6,11 @@ The models are those of tests/test_torch_zoo.py, with random weights in float64.
 removing some of its members gives the same outputs as zeros in the weights that read them. The
 bridge checks this itself, and does not prune groups that fail; then half of all its populations
 are removed at once. torch-pruning, with its defaults, chooses and prunes a third of every group.
-Its wrong groups are skipped and counted by cause: "norm", a layer norm normalizes the members
-together, so that removal cannot equal zeros; "heads", the group is cut across the heads of an
-attention, whose number torch-pruning needs as an argument; otherwise "changed" outputs or a
-"crashed" forward pass.
+Its wrong groups are skipped and counted by cause: "norm", a norm layer normalizes the members
+together, so that their removal cannot give the same outputs as zeros; "heads", the pruned layer is
+part of an attention module, and torch-pruning needs the number of heads as an argument; "crashed",
+pruning or the forward pass fails for another reason; "changed", the outputs differ for another
+reason.
 
 Options: `--quick` runs three models, `--minutes N` stops after that time, `--only NAME ...` runs
 some models. Results are stored in results/torch_groups.json; models in it are not run again.
@@ -41,9 +42,9 @@ import test_torch_zoo as zoo  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "results" / "torch_groups.json"
 CHANGED = 1e-5  # least difference, relative to the largest output, that counts as a change
-MOST_WRONG = 6  # wrong groups until a model is given up; a new model is built after each
+MOST_WRONG = 6  # a model is given up after this number of wrong groups
 SECONDS = 60  # limit of processor time per model
-# A module with one of these attributes is taken for an attention.
+# A module with one of these attributes counts as an attention module.
 HEADS = {"num_heads", "n_heads", "num_attention_heads", "heads", "head_dim"}
 CAUSES = ("changed", "crashed", "norm", "heads")
 MODELS = {
@@ -61,7 +62,7 @@ def build(name: str) -> tuple[nn.Module, Any]:
     model = model.double().eval()
     if hasattr(model, "config"):
         model.config.use_cache = False  # torch-pruning does not support a cache of keys and values
-    for p in model.parameters():  # zeros would hide errors; redraw vectors too
+    for p in model.parameters():  # zeros would hide errors: redraw them, and all vectors
         if not p.detach().any() or p.ndim < 2:
             nn.init.uniform_(p, 0.1, 0.5)
     return model, zoo._double(example)
@@ -112,7 +113,7 @@ def pruner_of(model: nn.Module, example: Any) -> Any:
     for handle in handles:
         handle.remove()
     last = [m for m, out in seen if any(out is t for t in results)]
-    last.append(seen[-1][0])  # the last layer, even if a pool follows it
+    last.append(seen[-1][0])  # do not prune the last layer, even if a pooling layer follows it
     return tp.pruner.BasePruner(
         model,
         example,
@@ -153,7 +154,7 @@ def through_norm(model: nn.Module, group: Any) -> bool:
 
 
 def in_attention(model: nn.Module, root: str) -> bool:
-    """Return whether the layer `root`, whose outputs a group prunes, is part of an attention."""
+    """Return whether the layer `root`, whose outputs a group prunes, is in an attention module."""
     for _ in range(2):
         root = root.rpartition(".")[0]
         if HEADS & set(vars(model.get_submodule(root))):
@@ -192,9 +193,10 @@ def prune_all(model: nn.Module, example: Any, pruner: Any, skip: set[str]) -> tu
     """Prune one group after another, until a group is wrong (defined at the top of this file).
 
     Returns:
-        The number of right groups, and the cause of the wrong group: "" if there is none, "output"
-        if the group is an output of the model, which is no error. The name of that group's root
-        layer is added to `skip`.
+        The number of right groups, and why pruning stopped: the cause, one of CAUSES, if a group
+        is wrong; "output" if a group changes the shape of the model's outputs, which does not count
+        as wrong; "" after the last group. The name of the root layer of a group that stops pruning
+        is added to `skip`.
     """
     right = 0
     for group in pruner.step(interactive=True):
