@@ -212,8 +212,7 @@ def early(lab_: Lab) -> None:
         for seed in HELD_SEEDS[:1] if quick else HELD_SEEDS:
             if (name, seed) in runs:
                 continue
-            if time.monotonic() > lab_.end:
-                raise lab.TimeIsUp
+            lab_.check_time()
             net = f"dropout{trial.dropout:g} {trial.sizes}"
             job = Job(net, rate=RATE, decay=trial.decay, epochs=2 if quick else LONG, seed=seed)
             row = tried(trial, job, runs.get((trial.told, seed), {}), quick)

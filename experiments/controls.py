@@ -57,8 +57,8 @@ OF_SCHEDULE = ("end", "mass")  # the settings that a method takes as keyword arg
 class Method:
     """A way of training; each method is a row of a table.
 
-    A setting has the keys "rate" and "decay". It may also have "dropout" and "epochs", which
-    override the attributes, and "end" and "mass", which are keyword arguments of `run`.
+    A setting has the keys "rate" and "decay". It may also have "dropout", "epochs" and "pressure",
+    which override the attributes, and "end" and "mass", which are keyword arguments of `run`.
 
     Attributes:
         run: the function that trains.
@@ -114,11 +114,12 @@ class Task:
         """Return the job that runs a method with a setting."""
         method, net = self.methods[name], self.job.net
         told = {key: value for key, value in setting.items() if key not in OF_SCHEDULE}
+        pressure = told.pop("pressure", method.pressure)
         if dropout := told.pop("dropout", method.dropout):
             net = net.replace("mlp", f"dropout{dropout:g}")
         epochs = int(told.pop("epochs", method.epochs))
-        if method.pressure is not None:
-            more["selection"] = {**(self.job.selection or {}), "pressure": method.pressure}
+        if pressure is not None:
+            more["selection"] = {**(self.job.selection or {}), "pressure": pressure}
         return replace(self.job, net=net, epochs=2 if quick else epochs, **told, **more)
 
 
@@ -281,8 +282,7 @@ class Choice:
         for row in self.tuned:
             if told == {key: value for key, value in row.items() if key not in RESULTS}:
                 return row
-        if time.monotonic() > self.lab_.end:
-            raise lab.TimeIsUp
+        self.lab_.check_time()
         of, known = self.task.methods[name].of, {}
         if of:
             known[of] = self.row(of, self.settings[of], seed)
@@ -333,15 +333,17 @@ def script(task: Task, lab_: Lab) -> None:
     for name, method in task.methods.items():
         setting = choice.settings[name] = choice.of(name)
         seeds = lab_.seeds(task.seeds if method.seeds is None else method.seeds)
-        if old.get(name, setting) != setting:  # drop runs made with another setting
-            for row in known.values():
-                row.pop(name, None)
+        if old.get(name, setting) != setting:
+            shaped = {other for other, m in task.methods.items() if m.of == name}
+            choice.tuned = [row for row in choice.tuned if row["method"] not in shaped]
+            for row in known.values():  # drop runs made with another setting, or for other shapes
+                for outdated in (name, *shaped):
+                    row.pop(outdated, None)
         for seed in seeds:
             rows = known.setdefault(seed, {"seed": seed})
             if name in rows:
                 continue
-            if time.monotonic() > lab_.end:
-                raise lab.TimeIsUp
+            lab_.check_time()
             Runs(task, choice.settings, seed, "test", quick, rows).make(name)
             keep(task, lab_, old | choice.settings, list(known.values()))
     keep(task, lab_, choice.settings, list(known.values()))

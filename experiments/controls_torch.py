@@ -181,8 +181,7 @@ def chosen(name: str, lab_: Lab, tuned: list[Row]) -> dict[str, float]:
 
 
 def in_time(lab_: Lab) -> None:
-    if time.monotonic() > lab_.end:
-        raise lab.TimeIsUp
+    lab_.check_time()
 
 
 def script(lab_: Lab) -> None:

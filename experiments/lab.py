@@ -143,6 +143,11 @@ class Lab:
         }
         self.source = common.commit()
 
+    def check_time(self) -> None:
+        """Raise TimeIsUp if the time limit is reached."""
+        if time.monotonic() > self.end:
+            raise TimeIsUp
+
     def seeds(self, usual: int) -> range:
         """Return the seeds of an experiment: `usual` seeds unless options say otherwise."""
         return range(self.options.seeds or (1 if self.options.quick else usual))
@@ -164,8 +169,7 @@ class Lab:
         """Run jobs in groups of one job per worker; check the time limit before each group."""
         left = list(jobs)
         while left:
-            if time.monotonic() > self.end:
-                raise TimeIsUp
+            self.check_time()
             some = [job for job in left if job.seed == left[0].seed][: self.options.workers]
             left = [job for job in left if job not in some]
             rows = ep.sweep(

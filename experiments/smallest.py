@@ -32,7 +32,7 @@ import jobs
 import lab
 import numpy as np
 from jobs import Row
-from lab import Lab, TimeIsUp
+from lab import Lab
 
 import evoprune as ep
 
@@ -341,8 +341,7 @@ def summed(lab_: Lab, name: str, way: Way, read: str, seeds: Sequence[int]) -> R
         key = {"way": json.loads(json.dumps(way.told())), "read": read, "seed": seed}
         known = [row for row in runs if key.items() <= row.items()]
         if not known:
-            if time.monotonic() > lab_.end:
-                raise TimeIsUp
+            lab_.check_time()
             known = [key | tried(way, seed, read, lab_.options.quick)]
             runs += known
             print(f"{100 * known[0]['accuracy']:.2f} % {known[0]['macs']:.0f} {name}", flush=True)

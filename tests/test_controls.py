@@ -84,7 +84,7 @@ def test_the_two_best_settings_are_run_with_the_other_seeds(module, monkeypatch)
     monkeypatch.setattr(controls.Runs, "make", make)
     told = {}
     options = SimpleNamespace(quick=False)
-    lab = SimpleNamespace(facts={}, options=options, end=float("inf"), write=told.update)
+    lab = SimpleNamespace(facts={}, options=options, check_time=lambda: None, write=told.update)
     choice = controls.Choice(task, lab)
     assert choice.of("ours") == some[2]  # a mean of .75, beside .55
     assert runs == [(1e-3, 7), (2e-3, 7), (4e-3, 7), (2e-3, 8), (4e-3, 8)]
