@@ -48,6 +48,7 @@ Setting = Mapping[str, float]
 
 CHOSEN_BY = 100  # the seed of the runs that choose settings
 SETTINGS = tuple({"rate": rate, "decay": d} for rate in (1e-3, 2e-3, 4e-3) for d in (0.1, 0.5))
+BETWEEN = tuple({"rate": rate, "decay": 0.25} for rate in (1e-3, 2e-3, 4e-3))
 DROPOUTS = tuple({"dropout": share} for share in (0.1, 0.2, 0.3, 0.4))
 MASSES = ({"mass": 1.0}, {"mass": 2.5})
 OF_SCHEDULE = ("end", "mass")  # the settings that a method takes as keyword arguments
@@ -71,6 +72,7 @@ class Method:
         start: settings that hold until a stage changes them.
         stages: lists of settings, one chosen from each, in order; (): `settings` is the only one.
         seeds: number of seeds; None: the task's.
+        chosen_by: seeds of the runs that choose settings; (): the task's.
     """
 
     run: Callable[..., Trained]
@@ -83,6 +85,7 @@ class Method:
     start: Setting = field(default_factory=dict)
     stages: Sequence[Sequence[Setting]] = ()
     seeds: int | None = None
+    chosen_by: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -128,7 +131,11 @@ class Task:
 MLP = Job(selection={"pressure": 1.5})
 OURS, GRADUAL, ONE_CUT = SETTINGS[3], SETTINGS[2], SETTINGS[4]  # chosen for the table "controls"
 TWO = (CHOSEN_BY, CHOSEN_BY + 1)
+FOUR = tuple(range(CHOSEN_BY, CHOSEN_BY + 4))
 DROPPED = "ours, dropout"
+PRESSURES = (2.3, 2.0, 2.4, 2.0, 2.3, 1.4, 2.2, 2.3, 1.9)  # of MORE, for about equal sizes
+MORE = (*SETTINGS, *BETWEEN)
+PRESSED = [{**setting, "pressure": p} for setting, p in zip(MORE, PRESSURES, strict=True)]
 
 
 def lengths(*pairs: tuple[float, int]) -> list[Setting]:
@@ -142,11 +149,12 @@ def dropped(
     ends: Sequence[Setting],
     *more: Sequence[Setting],
     dropouts: Sequence[Setting] = DROPOUTS,
-    seeds: int = 10,
+    seeds: int = 20,
 ) -> Method:
     """Return a control with input dropout, which chooses dropout, `more`, and the end."""
     start = {**start, **dropouts[-2], **ends[0]}
-    return Method(run, of=DROPPED, start=start, stages=(dropouts, *more, ends), seeds=seeds)
+    stages = (dropouts, *more, ends)
+    return Method(run, of=DROPPED, start=start, stages=stages, seeds=seeds, chosen_by=FOUR)
 
 
 def on_mnist() -> dict[str, Method]:
@@ -155,9 +163,9 @@ def on_mnist() -> dict[str, Method]:
     in_steps = lengths((0.75, 22), (0.5, 28))
     return {
         "ours": Method(selection, seeds=10),
-        "ours, dropout": Method(selection, 40, "", 0.3, 2.0, tuned_as="ours", seeds=10),
-        "gradual, dropout": dropped(gradual, GRADUAL, gradually, SETTINGS),
-        "one cut, dropout": dropped(one_cut, ONE_CUT, once, dropouts=DROPOUTS[:3]),
+        "ours, dropout": Method(selection, 40, "", 0.3, settings=PRESSED, seeds=20, chosen_by=FOUR),
+        "gradual, dropout": dropped(gradual, GRADUAL, gradually, MORE),
+        "one cut, dropout": dropped(one_cut, ONE_CUT, once, MORE, dropouts=DROPOUTS[:3], seeds=5),
         "gradual": Method(gradual, of="ours"),
         "one cut": Method(one_cut, of="ours"),
         "uniform": Method(uniform, of="ours", tuned_as="gradual"),
@@ -175,12 +183,14 @@ def on_mnist() -> dict[str, Method]:
 
 
 def on_mnist_smaller() -> dict[str, Method]:
-    """Return methods for networks of about 78 living populations; only dropout is chosen."""
-    some = DROPOUTS[:3]
+    """Return methods for networks of about 78 living populations, chosen from short lists."""
+    some, short = DROPOUTS[:3], (OURS, ONE_CUT, BETWEEN[2])
+    ours = [{**s, "pressure": p} for s, p in zip(short, (3.3, 3.7, 3.1), strict=True)]
+    long, once = lengths((0.5, 54)), lengths((0.5, 20), (0.25, 32))
     return {
-        "ours, dropout": Method(selection, 60, "", 0.2, 3.3, settings=[OURS], seeds=10),
-        "gradual, dropout": dropped(gradual, ONE_CUT, lengths((0.5, 54)), dropouts=some[:2]),
-        "one cut, dropout": dropped(one_cut, ONE_CUT, lengths((0.5, 20)), dropouts=some[1:]),
+        "ours, dropout": Method(selection, 60, "", 0.2, settings=ours, seeds=20, chosen_by=FOUR),
+        "gradual, dropout": dropped(gradual, ONE_CUT, long, short, dropouts=some[:2]),
+        "one cut, dropout": dropped(one_cut, ONE_CUT, once, short, dropouts=some[:2], seeds=5),
         "gradual": Method(gradual, 42, DROPPED, settings=[GRADUAL]),
         "one cut": Method(one_cut, 20, DROPPED, settings=[ONE_CUT]),
     }
@@ -193,8 +203,8 @@ def on_fashion() -> dict[str, Method]:
     return {
         "ours": Method(selection, 10),
         "ours, dropout": Method(selection, 20, "", 0.2, 2.0, start=OURS, stages=(some,), seeds=10),
-        "gradual, dropout": dropped(gradual, GRADUAL, gradually, dropouts=some),
-        "one cut, dropout": dropped(one_cut, GRADUAL, once, dropouts=some[:2]),
+        "gradual, dropout": dropped(gradual, GRADUAL, gradually, dropouts=some, seeds=10),
+        "one cut, dropout": dropped(one_cut, GRADUAL, once, dropouts=some[:2], seeds=10),
         "gradual": Method(gradual, 10, "ours"),
         "one cut": Method(one_cut, 10, "ours"),
         "from scratch": Method(from_scratch, 10, "ours"),
@@ -296,13 +306,13 @@ class Choice:
         return self.tuned[-1]
 
     def best(self, name: str, some: Sequence[Setting]) -> Setting:
-        """Return the setting with the best mean result over the seeds `chosen_by` of the task.
+        """Return the setting with the best mean result over the seeds `chosen_by`.
 
         All settings run with the first seed; only the two best of them run with the other seeds.
         """
         if len(some) == 1:
             return some[0]
-        first, *others = self.task.chosen_by
+        first, *others = self.task.methods[name].chosen_by or self.task.chosen_by
         rank = sorted(some, key=lambda s: -self.task.merit(self.row(name, s, first)))
 
         def mean(setting: Setting) -> float:
