@@ -133,7 +133,7 @@ OURS, GRADUAL, ONE_CUT = SETTINGS[3], SETTINGS[2], SETTINGS[4]  # chosen for the
 TWO = (CHOSEN_BY, CHOSEN_BY + 1)
 FOUR = tuple(range(CHOSEN_BY, CHOSEN_BY + 4))
 DROPPED = "ours, dropout"
-PRESSURES = (2.3, 2.0, 2.4, 2.0, 2.3, 1.4, 2.2, 2.3, 1.9)  # of MORE, for about equal sizes
+PRESSURES = (2.3, 2.0, 2.4, 2.0, 2.6, 1.1, 2.2, 2.3, 1.9)  # of MORE, for about equal sizes
 MORE = (*SETTINGS, *BETWEEN)
 PRESSED = [{**setting, "pressure": p} for setting, p in zip(MORE, PRESSURES, strict=True)]
 

@@ -13,18 +13,25 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs"), str(ROOT / "benchmarks"), str(HERE)]
 
 import pictures  # noqa: E402
+from page_cells import (  # noqa: E402
+    CONTROLS,
+    Facts,
+    controls,
+    figure,
+    origin,
+    percent,
+    shape,
+    thousand,
+    verdict,
+)
 from published import GAME, LENET, MACS, PAPER, UNITS  # noqa: E402
 from report import markdown  # noqa: E402
-
-Facts = dict[str, Any]
-
 
 RESULTS = HERE / "results"
 
@@ -42,55 +49,17 @@ def smallest(goal: str) -> list[Facts]:
     return [{"settings": row["settings"], "ours": row} for row in told]
 
 
-# ---- text of table cells and lines --------------------------------------------------------------
+def beside(name: str, told: list[Facts], label: str = "settings") -> list[Facts]:
+    """Return rows of the result `name`, each with gradual pruning to its shape, where it was run.
 
-
-def percent(found: Facts, digits: int = 2) -> str:
-    """Return mean and deviation of accuracy over the seeds in percent, as in 98.43 ± 0.05."""
-    if "accuracy" not in found:
-        return "diverged"
-    spread = f" ± {100 * found['deviation']:.{digits}f}" if found.get("seeds", 1) > 1 else ""
-    return f"{100 * found['accuracy']:.{digits}f}{spread}"
-
-
-def shape(found: Facts) -> str:
-    """Return the mean numbers of populations by layer, as in 151 + 28."""
-    return " + ".join(f"{n:.0f}" for n in found["layers"])
-
-
-CONTROLS = ("from scratch", "cut by norm", "at random")  # column titles for the cells of controls()
-
-
-def controls(row: Facts) -> list[str]:
-    """Return cells with the results of the controls, for the columns CONTROLS of a table."""
-    return [percent(row[of]) if of in row else "-" for of in ("scratch", "norm", "random")]
-
-
-def thousand(number: float) -> str:
-    return f"{number / 1000:.1f} k" if number < 1e6 else f"{number / 1e6:.2f} M"
-
-
-def figure(name: str, alt: str) -> list[str]:
-    """Return the lines that show a figure; docs/conf.py defines the directive."""
-    return [f"```{{picture}} paper-{name}", alt, "```", ""]
-
-
-def verdict(asked: str, met: bool, got: str) -> str:
-    """Return a line that states whether a target is met."""
-    return f"- {asked}: **{'met' if met else 'not met'}**, {got}."
-
-
-def origin(name: str, facts: Facts) -> str:
-    """Return a line with the origin of a section's numbers."""
-    machine = facts["machine"]
-    commits = sorted({row["commit"][:10] for row in facts["rows"] if row.get("commit")})
-    commits = commits or [str(facts.get("commit"))[:10]]
-    cpus = sorted({row.get("cpu", machine["cpu"]) for row in facts["rows"]})
-    return (
-        f"<small>`python experiments/{name}.py`: {' and '.join(cpus)}, "
-        f"{machine['processors']} processors, {machine['system']}; core {facts['core']}, commit "
-        f"{', '.join(commits)}.</small>\n"
-    )
+    `label` is the key of a row's name in the results of controls_rows.py.
+    """
+    summary = (result(f"controls_rows_{name}") or {}).get("summary", {})
+    names = [row[label] if label == "settings" else f"{row[label]:g}" for row in told]
+    return [
+        row | ({"gradual": summary[of]} if of in summary else {})
+        for row, of in zip(told, names, strict=True)
+    ]
 
 
 # ---- sections -----------------------------------------------------------------------------------
@@ -134,8 +103,8 @@ def laws(facts: Facts) -> list[str]:
     ]
 
 
-def by_pressure(told: list[Facts]) -> list[str]:
-    """Return a table of runs under several pressures, with their controls."""
+def by_pressure(name: str, told: list[Facts]) -> list[str]:
+    """Return the table of a result with runs under several pressures, and their controls."""
     rows = [
         [
             f"{row['pressure']:g}",
@@ -145,7 +114,7 @@ def by_pressure(told: list[Facts]) -> list[str]:
             thousand(row["ours"]["macs"]),
             *controls(row),
         ]
-        for row in told
+        for row in beside(name, told, "pressure")
     ]
     return markdown(["pressure", "accuracy", "alive", "extinct", "multiply-adds", *CONTROLS], rows)
 
@@ -158,7 +127,7 @@ def fashion(facts: Facts) -> list[str]:
         "",
         f"By the same defaults, {dense['seeds']} seeds; dense: {percent(dense)} %.",
         "",
-        *by_pressure(told),
+        *by_pressure("fashion", told),
         origin("fashion", facts),
     ]
 
@@ -169,7 +138,8 @@ def pressures(facts: Facts) -> list[str]:
     by_itself = [row["ours"] for row in told if row["ours"]["extinct"] >= 0.85]
     by_itself = by_itself or [told[-1]["ours"]]
     best = max(by_itself, key=lambda found: found["accuracy"])
-    pictures.extinct(facts, result("goal"), UNITS)
+    with_gradual = facts | {"pressures": beside("laws", told, "pressure")}
+    pictures.extinct(with_gradual, result("goal"), UNITS)
     return [
         "## Extinct by themselves",
         "",
@@ -177,10 +147,13 @@ def pressures(facts: Facts) -> list[str]:
         f"{told[-1]['pressure']:g}, {told[0]['ours']['seeds']} seeds, and what the "
         "same shapes are worth otherwise: trained from scratch for as long, or cut from a dense "
         f"network of the same seed ({percent(told[0]['dense'])} %) to as many in every layer, by "
-        "the norm of their weights or at random, and trained no further. The controls of all "
-        "tables on this page are these.",
+        "the norm of their weights or at random, and trained no further. The strong control is "
+        "gradual pruning by norm along a cubic schedule to the same shape, in as many epochs, with "
+        "a rate and decay chosen on held-out images (`experiments/controls_rows.py`, 3 seeds). "
+        "[More controls](controls.md) has others: from scratch is better with larger initial "
+        "masses than here.",
         "",
-        *by_pressure(told),
+        *by_pressure("laws", told),
         *figure("extinct", "Accuracy against the living, with controls and published results"),
         verdict(
             "asked, at least 98.2 % with at least 85 % extinct by themselves",
@@ -199,7 +172,7 @@ def paper(facts: Facts) -> list[str]:
 
 def goal(facts: Facts) -> list[str]:
     """Return the lines of the section on longer runs with fewer populations."""
-    told = [*facts["goal"], *smallest("alive")]
+    told = [*beside("goal", facts["goal"]), *smallest("alive")]
     rows = [
         [
             row["settings"],
@@ -269,7 +242,7 @@ def explored(facts: Facts) -> list[str]:
 
 def front(facts: Facts) -> list[str]:
     """Return the section on networks with selected inputs, and draw its figure."""
-    told = [*facts["front"], *smallest("macs")]
+    told = [*beside("front", facts["front"]), *smallest("macs")]
     rows = [
         [
             row["settings"],
@@ -339,7 +312,7 @@ def in_the_way(told: list[Facts]) -> list[str]:
 
 
 def lenet(facts: Facts) -> list[str]:
-    told = facts["front"]
+    told = beside("lenet", facts["front"])
     rows = [
         [
             row["settings"],
@@ -365,7 +338,7 @@ def lenet(facts: Facts) -> list[str]:
         met = bool(good) and min(good) <= most
         asked = f"goal, {most / 1000:.0f} k multiply-adds or fewer at {error} % wrong"
         lines.append(verdict(asked, met, got))
-    pictures.lenet(facts, LENET)
+    pictures.lenet({"front": told}, LENET)
     return [*lines, "", origin("lenet", facts)]
 
 

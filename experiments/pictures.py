@@ -86,14 +86,16 @@ def extinct(facts: Facts, goal: Facts | None, published: dict[str, Any]) -> None
 
     def draw() -> Any:
         ax = ground.figure(1, 1, (9, 5.4))[0]
-        blue, orange, _, pink, *_ = ground.colors(7, ax)
-        x = [row["ours"]["alive"] for row in told]
+        blue, orange, green, pink, *_ = ground.colors(7, ax)
         for key, name, color in (
             ("ours", "selection, 20 epochs", blue),
+            ("gradual", "gradual pruning, given the shape", green),
             ("scratch", "the shape from scratch", orange),
         ):
-            y = [100 * row[key]["accuracy"] for row in told]
-            bar = [100 * row[key]["deviation"] for row in told]
+            rows = [row for row in told if key in row]
+            x = [row[key]["alive"] for row in rows]
+            y = [100 * row[key]["accuracy"] for row in rows]
+            bar = [100 * row[key]["deviation"] for row in rows]
             ax.errorbar(x, y, bar, color=color, marker="o", markersize=4, capsize=2, label=name)
         if goal:
             points = [row["ours"] for row in goal["goal"]]
@@ -148,8 +150,8 @@ def front(facts: Facts, macs: dict[str, Any], units: dict[str, Any]) -> None:
                 name: points(told, key, size)
                 for name, key in (
                     ("selection", "ours"),
+                    ("gradual pruning", "gradual"),
                     ("from scratch", "scratch"),
-                    ("cut by norm", "norm"),
                 )
             }
             ep.plot.pareto(runs, reference=known, ax=ax)
@@ -171,7 +173,11 @@ def lenet(facts: Facts, known: dict[str, Any]) -> None:
         ax = ground.figure(1, 1, (8, 4.8))[0]
         runs = {
             name: points(facts["front"], key, lambda f: f["macs"])
-            for name, key in (("selection", "ours"), ("from scratch", "scratch"))
+            for name, key in (
+                ("selection", "ours"),
+                ("gradual pruning", "gradual"),
+                ("from scratch", "scratch"),
+            )
         }
         return ep.plot.pareto(
             {name: p for name, p in runs.items() if len(p[0])}, reference=known, ax=ax
