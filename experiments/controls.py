@@ -211,9 +211,21 @@ def on_fashion() -> dict[str, Method]:
     }
 
 
+def with_gelu() -> dict[str, Method]:
+    """Return methods for about 75 living populations with gelu and dropout."""
+    some, short = DROPOUTS[:2], (OURS, ONE_CUT, BETWEEN[2])
+    return {
+        "ours, dropout": Method(selection, 80, "", 0.2, 3.4, settings=[OURS]),
+        "gradual, dropout": dropped(
+            gradual, ONE_CUT, lengths((0.5, 67)), short, dropouts=some, seeds=5
+        ),
+    }
+
+
 TASKS = {
     "controls": Task(MLP, on_mnist(), chosen_by=TWO),
     "controls_small": Task(MLP, on_mnist_smaller(), chosen_by=TWO),
+    "controls_gelu": Task(replace(MLP, net=MLP.net.replace("mlp", "mlp-gelu")), with_gelu()),
     "controls_fashion": Task(
         replace(MLP, data="fashion-mnist"), on_fashion(), settings=SETTINGS[2:4], chosen_by=TWO
     ),

@@ -21,6 +21,7 @@ BEGIN, END = "<!-- table: {name}", "<!-- end of table -->"
 HEADS = {
     "controls": "MNIST, 784-512-256-10",
     "controls_small": "MNIST, 784-512-256-10, made smaller",
+    "controls_gelu": "MNIST, 784-512-256-10 with gelu",
     "controls_fashion": "Fashion-MNIST, 784-512-256-10",
     "controls_lenet": "MNIST, LeNet-5, 20-50-500",
     "controls_cnn": "Fashion-MNIST, 32, 64 and 128 filters",
