@@ -99,7 +99,8 @@ class Task:
         seeds: number of seeds.
         by: "accuracy" or "loss", the result that is compared.
         chosen_by: seeds of the runs that choose settings. All settings of a stage are run with the
-            first one, the two best of them with the others; the best mean is taken.
+            first one, the two best of them (three, if there are more than two seeds) with the
+            others; the best mean is taken.
     """
 
     job: Job
@@ -131,7 +132,7 @@ class Task:
 MLP = Job(selection={"pressure": 1.5})
 OURS, GRADUAL, ONE_CUT = SETTINGS[3], SETTINGS[2], SETTINGS[4]  # chosen for the table "controls"
 TWO = (CHOSEN_BY, CHOSEN_BY + 1)
-FOUR = tuple(range(CHOSEN_BY, CHOSEN_BY + 4))
+SIX = tuple(range(CHOSEN_BY, CHOSEN_BY + 6))
 DROPPED = "ours, dropout"
 PRESSURES = (2.3, 2.0, 2.4, 2.0, 2.6, 1.1, 2.2, 2.3, 1.9)  # of MORE, for about equal sizes
 MORE = (*SETTINGS, *BETWEEN)
@@ -154,7 +155,7 @@ def dropped(
     """Return a control with input dropout, which chooses dropout, `more`, and the end."""
     start = {**start, **dropouts[-2], **ends[0]}
     stages = (dropouts, *more, ends)
-    return Method(run, of=DROPPED, start=start, stages=stages, seeds=seeds, chosen_by=FOUR)
+    return Method(run, of=DROPPED, start=start, stages=stages, seeds=seeds, chosen_by=SIX)
 
 
 def on_mnist() -> dict[str, Method]:
@@ -163,7 +164,7 @@ def on_mnist() -> dict[str, Method]:
     in_steps = lengths((0.75, 22), (0.5, 28))
     return {
         "ours": Method(selection, seeds=10),
-        "ours, dropout": Method(selection, 40, "", 0.3, settings=PRESSED, seeds=20, chosen_by=FOUR),
+        "ours, dropout": Method(selection, 40, "", 0.3, settings=PRESSED, seeds=20, chosen_by=SIX),
         "gradual, dropout": dropped(gradual, GRADUAL, gradually, MORE),
         "one cut, dropout": dropped(one_cut, ONE_CUT, once, MORE, dropouts=DROPOUTS[:3], seeds=5),
         "gradual": Method(gradual, of="ours"),
@@ -188,7 +189,7 @@ def on_mnist_smaller() -> dict[str, Method]:
     ours = [{**s, "pressure": p} for s, p in zip(short, (3.3, 3.7, 3.1), strict=True)]
     long, once = lengths((0.5, 54)), lengths((0.5, 20), (0.25, 32))
     return {
-        "ours, dropout": Method(selection, 60, "", 0.2, settings=ours, seeds=20, chosen_by=FOUR),
+        "ours, dropout": Method(selection, 60, "", 0.2, settings=ours, seeds=20, chosen_by=SIX),
         "gradual, dropout": dropped(gradual, ONE_CUT, long, short, dropouts=some[:2]),
         "one cut, dropout": dropped(one_cut, ONE_CUT, once, short, dropouts=some[:2], seeds=5),
         "gradual": Method(gradual, 42, DROPPED, settings=[GRADUAL]),
@@ -320,7 +321,8 @@ class Choice:
     def best(self, name: str, some: Sequence[Setting]) -> Setting:
         """Return the setting with the best mean result over the seeds `chosen_by`.
 
-        All settings run with the first seed; only the two best of them run with the other seeds.
+        All settings run with the first seed; only the two best of them, or the three best if there
+        are more than two seeds, run with the other seeds.
         """
         if len(some) == 1:
             return some[0]
@@ -330,7 +332,7 @@ class Choice:
         def mean(setting: Setting) -> float:
             return lab.mean(self.task.merit(self.row(name, setting, s)) for s in (first, *others))
 
-        return max(rank[:2], key=mean) if others else rank[0]
+        return max(rank[: 2 if len(others) == 1 else 3], key=mean) if others else rank[0]
 
     def of(self, name: str) -> Setting:
         """Return the setting of a method; choose it first where the method has several.
