@@ -150,12 +150,13 @@ def dropped(
     ends: Sequence[Setting],
     *more: Sequence[Setting],
     dropouts: Sequence[Setting] = DROPOUTS,
-    seeds: int = 20,
+    seeds: int = 5,
+    chosen_by: Sequence[int] = (),
 ) -> Method:
     """Return a control with input dropout, which chooses dropout, `more`, and the end."""
     start = {**start, **dropouts[-2], **ends[0]}
     stages = (dropouts, *more, ends)
-    return Method(run, of=DROPPED, start=start, stages=stages, seeds=seeds, chosen_by=SIX)
+    return Method(run, of=DROPPED, start=start, stages=stages, seeds=seeds, chosen_by=chosen_by)
 
 
 def on_mnist() -> dict[str, Method]:
@@ -165,8 +166,9 @@ def on_mnist() -> dict[str, Method]:
     return {
         "ours": Method(selection, seeds=10),
         "ours, dropout": Method(selection, 40, "", 0.3, settings=PRESSED, seeds=20, chosen_by=SIX),
-        "gradual, dropout": dropped(gradual, GRADUAL, gradually, MORE),
-        "one cut, dropout": dropped(one_cut, ONE_CUT, once, MORE, dropouts=DROPOUTS[:3], seeds=5),
+        "ours, dropout, as without": Method(selection, 40, "", 0.3, 2.0, tuned_as="ours", seeds=20),
+        "gradual, dropout": dropped(gradual, GRADUAL, gradually, MORE, seeds=20, chosen_by=SIX),
+        "one cut, dropout": dropped(one_cut, ONE_CUT, once, dropouts=DROPOUTS[:3]),
         "gradual": Method(gradual, of="ours"),
         "one cut": Method(one_cut, of="ours"),
         "uniform": Method(uniform, of="ours", tuned_as="gradual"),
@@ -179,7 +181,7 @@ def on_mnist() -> dict[str, Method]:
         "from scratch, dropout": Method(
             from_scratch, 68, DROPPED, start=SETTINGS[1], stages=(DROPOUTS[:2], MASSES)
         ),
-        "iterative, dropout": dropped(iterative, ONE_CUT, in_steps, seeds=5),
+        "iterative, dropout": dropped(iterative, ONE_CUT, in_steps),
     }
 
 
@@ -189,9 +191,9 @@ def on_mnist_smaller() -> dict[str, Method]:
     ours = [{**s, "pressure": p} for s, p in zip(short, (3.3, 3.7, 3.1), strict=True)]
     long, once = lengths((0.5, 54)), lengths((0.5, 20), (0.25, 32))
     return {
-        "ours, dropout": Method(selection, 60, "", 0.2, settings=ours, seeds=20, chosen_by=SIX),
-        "gradual, dropout": dropped(gradual, ONE_CUT, long, short, dropouts=some[:2]),
-        "one cut, dropout": dropped(one_cut, ONE_CUT, once, short, dropouts=some[:2], seeds=5),
+        "ours, dropout": Method(selection, 60, "", 0.2, settings=ours, seeds=20),
+        "gradual, dropout": dropped(gradual, ONE_CUT, long, short, dropouts=some[:2], seeds=20),
+        "one cut, dropout": dropped(one_cut, ONE_CUT, once, short, dropouts=some[:2]),
         "gradual": Method(gradual, 42, DROPPED, settings=[GRADUAL]),
         "one cut": Method(one_cut, 20, DROPPED, settings=[ONE_CUT]),
     }
@@ -217,9 +219,7 @@ def with_gelu() -> dict[str, Method]:
     some, short = DROPOUTS[:2], (OURS, ONE_CUT, BETWEEN[2])
     return {
         "ours, dropout": Method(selection, 80, "", 0.2, 3.4, settings=[OURS]),
-        "gradual, dropout": dropped(
-            gradual, ONE_CUT, lengths((0.5, 67)), short, dropouts=some, seeds=5
-        ),
+        "gradual, dropout": dropped(gradual, ONE_CUT, lengths((0.5, 67)), short, dropouts=some),
     }
 
 

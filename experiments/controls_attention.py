@@ -14,7 +14,7 @@ from functools import partial
 import lab
 from controls import Method, Task, script
 from jobs import Job
-from schedules import gradual, one_cut, replay, selection
+from schedules import gradual, one_cut, selection
 
 EPOCHS, TEXT_EPOCHS = 10, 5
 RATES = [{"rate": rate, "decay": d} for rate, d in ((1e-3, 0.5), (1e-3, 0.1), (2e-3, 0.1))]
@@ -25,7 +25,6 @@ VIT = Task(
         "ours": Method(selection, EPOCHS),
         "gradual": Method(gradual, EPOCHS, "ours", stages=(RATES, [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, EPOCHS, "ours"),
-        "replay": Method(replay, EPOCHS, "ours", tuned_as="ours"),
     },
     settings=RATES,
     seeds=3,
@@ -34,11 +33,10 @@ CHARACTERS = Task(
     Job("charlm", data="tiny-shakespeare", selection={"pressure": 1.5}, batch=16),
     {
         "ours": Method(selection, TEXT_EPOCHS),
-        "gradual": Method(gradual, TEXT_EPOCHS, "ours", stages=(RATES, [{}, {"end": 0.5}])),
+        "gradual": Method(gradual, TEXT_EPOCHS, "ours", stages=(RATES[1:], [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, TEXT_EPOCHS, "ours"),
-        "replay": Method(replay, TEXT_EPOCHS, "ours", tuned_as="ours"),
     },
-    settings=RATES,
+    settings=RATES[1:],
     seeds=3,
     by="loss",
 )

@@ -54,7 +54,6 @@ CNN = Task(
         "gradual": Method(gradual, 10, "ours", stages=([*RATES[:2], SLOW], [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, 10, "ours", settings=[*RATES[:2], SLOW]),
         "uniform": Method(uniform, 10, "ours", tuned_as="gradual"),
-        "replay": Method(replay, 10, "ours", tuned_as="ours"),
         "from scratch": Method(from_scratch, 10, "ours", tuned_as="ours"),
     },
     seeds=3,
