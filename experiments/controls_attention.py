@@ -33,10 +33,10 @@ CHARACTERS = Task(
     Job("charlm", data="tiny-shakespeare", selection={"pressure": 1.5}, batch=16),
     {
         "ours": Method(selection, TEXT_EPOCHS),
-        "gradual": Method(gradual, TEXT_EPOCHS, "ours", stages=(RATES[1:], [{}, {"end": 0.5}])),
+        "gradual": Method(gradual, TEXT_EPOCHS, "ours", stages=(RATES[::2], [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, TEXT_EPOCHS, "ours"),
     },
-    settings=RATES[1:],
+    settings=RATES[::2],
     seeds=3,
     by="loss",
 )
