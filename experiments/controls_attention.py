@@ -16,7 +16,7 @@ from controls import Method, Task, script
 from jobs import Job
 from schedules import gradual, one_cut, selection
 
-EPOCHS, TEXT_EPOCHS = 10, 5
+EPOCHS, TEXT_EPOCHS = 10, 4
 RATES = [{"rate": rate, "decay": d} for rate, d in ((1e-3, 0.5), (1e-3, 0.1), (2e-3, 0.1))]
 
 VIT = Task(
