@@ -72,7 +72,8 @@ class Method:
         start: settings that hold until a stage changes them.
         stages: lists of settings, one chosen from each, in order; (): `settings` is the only one.
         seeds: number of seeds; None: the task's.
-        chosen_by: seeds of the runs that choose settings; (): the task's.
+        chosen_by: seeds of the runs that choose settings, each with a split of its own, so that no
+            set of validation images decides; (): the task's seeds, all with the same split.
     """
 
     run: Callable[..., Trained]
@@ -301,7 +302,8 @@ class Choice:
 
     def row(self, name: str, setting: Setting, seed: int) -> Row:
         """Return the result of a setting with a seed, of a run if it is not known."""
-        told = {"method": name, **setting, "seed": seed}
+        split = seed - CHOSEN_BY if self.task.methods[name].chosen_by else 0
+        told = {"method": name, **setting, "seed": seed, **({"split": split} if split else {})}
         for row in self.tuned:
             if told == {key: value for key, value in row.items() if key not in RESULTS}:
                 return row
@@ -313,7 +315,8 @@ class Choice:
                 self.tuned.remove(known[of])
                 known[of] = self.row(of, self.settings[of], seed)
         settings = {**self.settings, name: setting}
-        Runs(self.task, settings, seed, "held", self.lab_.options.quick, known).make(name)
+        quick = self.lab_.options.quick
+        Runs(self.task, settings, seed, f"held {split}", quick, known).make(name)
         self.tuned.append({**told, **{key: known[name][key] for key in RESULTS}})
         self.lab_.write(tuned=self.tuned)
         return self.tuned[-1]

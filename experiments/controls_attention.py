@@ -30,7 +30,7 @@ VIT = Task(
     seeds=3,
 )
 CHARACTERS = Task(
-    Job("charlm", data="tiny-shakespeare", selection={"pressure": 1.5}, batch=16),
+    Job("charlm", data="tiny-shakespeare", selection={"pressure": 0.7}, batch=16),
     {
         "ours": Method(selection, TEXT_EPOCHS),
         "gradual": Method(gradual, TEXT_EPOCHS, "ours", stages=(RATES[::2], [{}, {"end": 0.5}])),

@@ -49,7 +49,7 @@ class Job:
             "charlm".
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
-        read: "held" or "test".
+        read: "held" or "test"; "held 2" has other validation images, those of split 2.
         cuts: criteria ("mass", "norm", "taylor", "random") by which the trained network is pruned.
         keeps: sizes to prune to: the number of all populations, or a tuple of numbers by layer.
         features: birth ids of the input populations that exist from the start; None: all.
@@ -98,7 +98,7 @@ def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
         name: "mnist" or "fashion-mnist", alone or with other labels: "mnist is 3" has two classes,
             3 and other digits; "mnist noisy 50" permutes the labels of 50 % of the training
             samples. "tiny-shakespeare": windows of 64 characters, to predict the next ones.
-        read: "held" or "test", see the top of this file.
+        read: "held" or "test", see the top of this file; "held 2" is split 2.
         quick: return fewer samples.
     """
     pictures, _, labels = name.partition(" ")
@@ -114,8 +114,9 @@ def data_of(name: str, read: str, quick: bool) -> tuple[Any, Any]:
         train, test = (relabelled(part, part.y == int(number)) for part in (train, test))
     elif kind == "noisy":
         train = relabelled(train, permuted(train.y, int(number) / 100))
-    if read == "held":
-        train, test = train.split(HELD, SPLIT)
+    kind, _, split = read.partition(" ")
+    if kind == "held":
+        train, test = train.split(HELD, int(split or SPLIT))
     return (train.subset(slice(3200)), test.subset(slice(500))) if quick else (train, test)
 
 
@@ -133,7 +134,7 @@ def text_of(name: str, read: str) -> tuple[Any, Any]:
     If `read` is "held", the last tenth of the text is left out first.
     """
     content = (folder(name) / "input.txt").read_text()
-    known = content[: round(0.9 * len(content))] if read == "held" else content
+    known = content[: round(0.9 * len(content))] if read.startswith("held") else content
     vocabulary = "".join(sorted(set(content)))
     text = ep.datasets.Text(
         known, context=WINDOW, held_out=0.1, stride=WINDOW, vocabulary=vocabulary

@@ -71,7 +71,7 @@ def test_the_two_best_settings_are_run_with_the_other_seeds(module, monkeypatch)
 
     def make(self, name):
         rate = self.settings[name]["rate"]
-        assert self.read == "held"
+        assert self.read == "held 0"
         runs.append((rate, self.seed))
         self.rows[name] = {
             "accuracy": accuracy[runs[-1]],
@@ -91,6 +91,31 @@ def test_the_two_best_settings_are_run_with_the_other_seeds(module, monkeypatch)
     lab.facts = told
     assert controls.Choice(task, lab).of("ours") == some[2]
     assert len(runs) == 5  # all are known
+
+
+def test_seeds_of_a_method_have_validation_images_of_their_own(module, monkeypatch):
+    controls = module("controls")
+    some = [{"rate": rate, "decay": 0.1} for rate in (1e-3, 2e-3)]
+    method = controls.Method(controls.selection, settings=some, chosen_by=(100, 101, 102))
+    reads = []
+
+    def make(self, name):
+        reads.append((self.seed, self.read))
+        self.rows[name] = dict.fromkeys(controls.RESULTS, 1)
+
+    monkeypatch.setattr(controls.Runs, "make", make)
+    told = {}
+    options = SimpleNamespace(quick=False)
+    lab = SimpleNamespace(facts={}, options=options, check_time=lambda: None, write=told.update)
+    task = controls.Task(controls.Job(), {"ours": method})
+    controls.Choice(task, lab).of("ours")
+    assert sorted(reads) == sorted(
+        (seed, f"held {seed - 100}") for seed in (100, 101, 102) for _ in some
+    )
+    jobs = module("jobs")
+    first, second = (jobs.data_of("mnist", read, False)[1] for read in ("held 0", "held 1"))
+    assert len(first) == len(second) == jobs.HELD
+    assert (first.y != second.y).any()
 
 
 def test_differences_are_paired_by_seed(module):
