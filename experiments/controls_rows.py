@@ -38,39 +38,43 @@ ROWS: dict[str, Mapping[str, Job]] = {  # result -> name of a row -> its job
 }
 
 
-def shapes(name: str, seeds: range) -> Iterator[tuple[str, Job, lab.Row]]:
-    """Yield row, job and result for every run of a result that is in experiments/results."""
+def shapes(name: str, row: str, seeds: range) -> Iterator[tuple[Job, lab.Row]]:
+    """Yield job and result of the runs of a row that are in experiments/results."""
     facts = json.loads((jobs.HERE / "results" / f"{name}.json").read_text())
-    known = {row["key"]: row for row in facts["rows"]}
-    for row, job in ROWS[name].items():
-        for seed in seeds:
-            one = replace(job, seed=seed)
-            yield row, one, known[one.key]
+    known = {found["key"]: found for found in facts["rows"]}
+    for seed in seeds:
+        job = replace(ROWS[name][row], seed=seed)
+        yield job, known[job.key]
 
 
 def script(name: str, lab_: Lab) -> None:
     """Run the control of every row of a result, and store its accuracy and sizes by row."""
     runs = lab_.facts.get("runs", [])
-    known = {(run["row"], run["seed"]) for run in runs}
-    seeds = lab_.seeds(LENET_SEEDS if name == "lenet" else SEEDS)
-    for row, job, found in shapes(name, seeds):
-        if (row, job.seed) in known:
-            continue
-        lab_.check_time()
-        job = replace(job, selection=None, **GRADUAL)
-        quick = lab_.options.quick
-        train, test = jobs.data_of(job.data, job.read, quick)
-        trained = gradual(replace(job, epochs=2) if quick else job, train, Found(found))
-        result = lab.facts(trained.net, test)
-        runs.append({"row": row, "seed": job.seed, **result, "training_macs": trained.macs})
-        print(f"{name}, {row}, seed {job.seed}: {100 * result['accuracy']:.2f} %", flush=True)
-        lab_.write(runs=runs)
-    told = {
-        row: lab.summary([run for run in runs if run["row"] == row])
-        for row in ROWS[name]
-        if any(run["row"] == row for run in runs)
-    }
+    known = {(run["row"], run["seed"]): run for run in runs}
+    told: dict[str, lab.Row] = {}
+    for row in ROWS[name]:
+        some, gaps = [], []
+        for job, found in shapes(name, row, lab_.seeds(LENET_SEEDS if name == "lenet" else SEEDS)):
+            if (row, job.seed) not in known:
+                lab_.check_time()
+                runs.append(
+                    {"row": row, "seed": job.seed, **pruned(job, found, lab_.options.quick)}
+                )
+                known[row, job.seed] = runs[-1]
+                print(f"{name}, {row}: {runs[-1]}", flush=True)
+                lab_.write(runs=runs)
+            some.append(known[row, job.seed])
+            gaps.append(found["accuracy"] - some[-1]["accuracy"])
+        told[row] = lab.summary(some) | {"selection_minus_this": lab.mean(gaps)}
     lab_.write(runs=runs, summary=told, settings=GRADUAL)
+
+
+def pruned(job: Job, found: lab.Row, quick: bool) -> lab.Row:
+    """Prune gradually to the shape of a run of selection; return facts and cost of training."""
+    job = replace(job, selection=None, **GRADUAL)
+    train, test = jobs.data_of(job.data, job.read, quick)
+    trained = gradual(replace(job, epochs=2) if quick else job, train, Found(found))
+    return {**lab.facts(trained.net, test), "training_macs": trained.macs}
 
 
 if __name__ == "__main__":

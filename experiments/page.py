@@ -116,15 +116,11 @@ TABLES = {  # result with controls -> key of its rows, and of their names
 
 
 def margins() -> list[float]:
-    """Return accuracy of selection minus that of gradual pruning, in points, of all rows."""
+    """Return how many points selection is ahead of gradual pruning, for all rows that have it."""
     rows: list[Facts] = []
     for name, (key, label) in TABLES.items():
         rows += beside(name, (result(name) or {}).get(key, []), label)
-    return [
-        100 * (row["ours"]["accuracy"] - row["gradual"]["accuracy"])
-        for row in rows
-        if "gradual" in row
-    ]
+    return [100 * row["gradual"]["selection_minus_this"] for row in rows if "gradual" in row]
 
 
 def compared() -> list[str]:
@@ -136,8 +132,8 @@ def compared() -> list[str]:
     return [
         f"{len(gaps)} rows of this page have gradual pruning. Selection has the higher mean in "
         f"{sum(gap > 0 for gap in gaps)} of them; the median of the differences is {middle:+.2f} "
-        f"points, the extremes are {gaps[0]:+.2f} and {gaps[-1]:+.2f}. With so few seeds a single "
-        "difference of 0.1 can be chance.",
+        f"points, the extremes are {gaps[0]:+.2f} and {gaps[-1]:+.2f}, for the same seeds. With "
+        "so few seeds a single difference of 0.1 can be chance.",
         "",
     ]
 
@@ -191,7 +187,8 @@ def pressures(facts: Facts) -> list[str]:
         'trained after the cut. "Gradual" is gradual pruning by norm to this shape along a cubic '
         "schedule, in as many epochs (`experiments/controls_rows.py`, 3 seeds, or 2 of LeNet-5). "
         "Its learning rate and weight decay were chosen on held-out images, for the perceptron of "
-        "this section and for LeNet-5 in 10 epochs; all rows have them. [More "
+        "this section and for LeNet-5 in 10 epochs; all rows have them. The column after it has "
+        "the points by which the runs of selection with the same seeds are ahead. [More "
         "controls](controls.md) has others, among them training from scratch for more epochs with "
         "larger initial masses, which is more accurate than that here.",
         "",

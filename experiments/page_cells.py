@@ -20,18 +20,16 @@ def shape(found: Facts) -> str:
     return " + ".join(f"{n:.0f}" for n in found["layers"])
 
 
-CONTROLS = (
-    "gradual",
-    "from scratch",
-    "cut by norm",
-    "at random",
-)  # column titles for the cells of controls()
+# Column titles for the cells of controls(); "ahead of it" is selection beside gradual pruning.
+CONTROLS = ("gradual", "ahead of it", "from scratch", "cut by norm", "at random")
 
 
 def controls(row: Facts) -> list[str]:
     """Return cells with the results of the controls, for the columns CONTROLS of a table."""
     results = ("gradual", "scratch", "norm", "random")
-    return [percent(row[of]) if of in row else "-" for of in results]
+    cells = [percent(row[of]) if of in row else "-" for of in results]
+    gap = f"{100 * row['gradual']['selection_minus_this']:+.2f}" if "gradual" in row else "-"
+    return [cells[0], gap, *cells[1:]]
 
 
 def thousand(number: float) -> str:
