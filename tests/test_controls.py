@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -151,6 +152,24 @@ def test_a_smaller_loss_is_better(module):
     told = controls.summary(task, {}, rows)
     assert told["gradual"]["minus"]["ours"]["mean"] == 0.375  # of .25 and .5
     assert told["ours"]["loss"] == 1.375
+
+
+@pytest.mark.parametrize("name", ["laws", "fashion", "goal", "front", "lenet"])
+def test_rows_of_the_page_and_their_controls_have_the_same_shapes(module, name):
+    rows = module("controls_rows").ROWS[name]
+    results = EXPERIMENTS / "results"
+    known = json.loads((results / f"{name}.json").read_text())["rows"]
+    ours = {row["key"]: row for row in known}
+    facts = json.loads((results / f"controls_rows_{name}.json").read_text())
+    gaps = {}
+    for run in facts["runs"]:
+        found = ours[replace(rows[run["row"]], seed=run["seed"]).key]
+        assert (run["alive"], run["macs"]) == (found["alive"], found["macs"])
+        gaps.setdefault(run["row"], []).append(found["accuracy"] - run["accuracy"])
+    assert list(gaps) == list(rows)
+    for row, some in gaps.items():
+        told = facts["summary"][row]["selection_minus_this"]
+        assert told == pytest.approx(sum(some) / len(some), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["controls", "controls_small", "controls_fashion"])
