@@ -53,6 +53,7 @@ from torch import nn
 
 MOST = 75_000  # multiply-adds of a run that may be chosen
 SIZES = (784, 512, 256, 10)
+SEEDS = 5
 CHOSEN_BY = 100  # the seed of the runs that choose settings
 LIBRARIES = ("torch", "torch-pruning", "only-train-once", "fastai", "fasterai")
 
@@ -66,14 +67,12 @@ class Method:
         settings: learning rate, decay and strength, to choose from.
         epochs: length of the run.
         dropout: share of the inputs that is dropped in training.
-        seeds: number of seeds.
     """
 
     run: Callable[[Run], nn.Module]
     settings: Sequence[tuple[float, float, float]]
     epochs: int = 20
     dropout: float = 0.0
-    seeds: int = 3
 
 
 def grid(*strengths: float) -> list[tuple[float, float, float]]:
@@ -82,8 +81,8 @@ def grid(*strengths: float) -> list[tuple[float, float, float]]:
 
 
 METHODS: Mapping[str, Method] = {
-    "L0 gates": Method(methods.l0_gates, grid(1e-3, 3e-3), seeds=4),
-    "L0 gates, dropout": Method(methods.l0_gates, [(4e-3, 0.1, 1e-3)], 28, 0.3, seeds=4),
+    "L0 gates": Method(methods.l0_gates, grid(1e-3, 3e-3)),
+    "L0 gates, dropout": Method(methods.l0_gates, [(4e-3, 0.1, 1e-3)], 28, 0.3),
     "group penalty": Method(
         methods.group_penalty,
         [*grid(0.03, 0.04), (4e-3, 0.1, 0.02), (2e-3, 0.5, 0.03), (2e-3, 0.5, 0.04)],
@@ -173,15 +172,11 @@ def chosen(name: str, lab_: Lab, tuned: list[Row]) -> dict[str, float]:
         setting = dict(zip(NAMES, values, strict=True))
         told = {"method": name, **setting}
         if not any(told.items() <= row.items() for row in tuned):
-            in_time(lab_)
+            lab_.check_time()
             tuned.append({**told, **trained(name, setting, CHOSEN_BY, "held", quick)})
             lab_.write(tuned=tuned)
     found = best([row for row in tuned if row["method"] == name])
     return {key: found[key] for key in NAMES}
-
-
-def in_time(lab_: Lab) -> None:
-    lab_.check_time()
 
 
 def script(lab_: Lab) -> None:
@@ -196,11 +191,11 @@ def script(lab_: Lab) -> None:
             missing[name] = str(error)
             print(f"{name} is left out: {error}")
     lab_.write(libraries=versions(), missing=missing, chosen=settings)
-    for seed in lab_.seeds(max(method.seeds for method in METHODS.values())):
+    for seed in lab_.seeds(SEEDS):
         runs = known.setdefault(seed, {"seed": seed})
         for name, setting in settings.items():
-            if name not in runs and seed < METHODS[name].seeds:
-                in_time(lab_)
+            if name not in runs:
+                lab_.check_time()
                 runs[name] = trained(name, setting, seed, "test", lab_.options.quick)
                 told = list(known.values())
                 lab_.write(runs=told, summary=summary(told))
