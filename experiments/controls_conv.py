@@ -47,15 +47,16 @@ LENET = MovedTask(
     seeds=5,
 )
 
+FOUR = [*RATES[:2], SLOW, FAST]
 CNN = Task(
     Job("cnn 32-64-128", data="fashion-mnist", selection={"pressure": 1.1}),
     {
-        "ours": Method(selection, 10, settings=[*RATES[:2], SLOW]),
-        "gradual": Method(gradual, 10, "ours", stages=([*RATES[:2], SLOW], [{}, {"end": 0.5}])),
-        "one cut": Method(one_cut, 10, "ours", settings=[*RATES[:2], SLOW]),
-        "uniform": Method(uniform, 10, "ours", tuned_as="gradual"),
+        "ours": Method(selection, 10),
+        "gradual": Method(gradual, 10, "ours", stages=(FOUR, [{}, {"end": 0.5}])),
+        "one cut": Method(one_cut, 10, "ours", settings=[RATES[1], FAST]),
         "from scratch": Method(from_scratch, 10, "ours", tuned_as="ours"),
     },
+    settings=FOUR,
     seeds=3,
 )
 TASKS = {"controls_lenet": LENET, "controls_cnn": CNN}
