@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import lab
-from controls import Method, Setting, Task, script
+from controls import MASSES, Method, Setting, Task, script
 from jobs import Job
 from schedules import from_scratch, gradual, one_cut, replay, selection, uniform
 
@@ -42,6 +42,10 @@ LENET = MovedTask(
         "one cut, moved": Method(one_cut, 10, "ours, moved", tuned_as="one cut"),
         "replay": Method(replay, 10, "ours", tuned_as="ours"),
         "uniform": Method(uniform, 10, "ours", tuned_as="gradual"),
+        "from scratch, longer": Method(from_scratch, 23, "ours", start=RATES[1], stages=(MASSES,)),
+        "from scratch, moved": Method(
+            from_scratch, 78, "ours, moved", tuned_as="from scratch, longer", seeds=3
+        ),
     },
     settings=RATES,
     seeds=5,
@@ -54,7 +58,7 @@ CNN = Task(
         "ours": Method(selection, 10),
         "gradual": Method(gradual, 10, "ours", stages=(FOUR, [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, 10, "ours", settings=[RATES[1], FAST]),
-        "from scratch": Method(from_scratch, 10, "ours", tuned_as="ours"),
+        "from scratch, longer": Method(from_scratch, 18, "ours", start=RATES[1], stages=(MASSES,)),
     },
     settings=FOUR,
     seeds=3,

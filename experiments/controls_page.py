@@ -21,7 +21,6 @@ BEGIN, END = "<!-- table: {name}", "<!-- end of table -->"
 HEADS = {
     "controls": "MNIST, 784-512-256-10",
     "controls_small": "MNIST, 784-512-256-10, made smaller",
-    "controls_gelu": "MNIST, 784-512-256-10 with gelu",
     "controls_fashion": "Fashion-MNIST, 784-512-256-10",
     "controls_lenet": "MNIST, LeNet-5, 20-50-500",
     "controls_cnn": "Fashion-MNIST, 32, 64 and 128 filters",
@@ -41,6 +40,7 @@ SHOWN = {
     "ours, moved": "selection with moved images",
     "gradual, moved": "gradual pruning with moved images",
     "one cut, moved": "one cut with moved images",
+    "from scratch, moved": "the shape from scratch with moved images, as many multiply-adds",
     "ours, dropout": "selection with input dropout",
     "gradual, dropout": "gradual pruning with input dropout",
     "gradual, dropout, shorter": "the same, with what is best for it on the test set",

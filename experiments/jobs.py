@@ -43,10 +43,9 @@ class Job:
     """One run.
 
     Attributes:
-        net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (dropout of its inputs), both also
-            with gelu, as in "dropout0.2-gelu 784-512-256-10", "seeing 784-300-100-10" (inputs are
-            populations too), "lenet5 20-50-500", "cnn 32-64-128", or a transformer, "vit" or
-            "charlm".
+        net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (dropout of its inputs), "seeing
+            784-300-100-10" (inputs are populations too), "lenet5 20-50-500", "cnn 32-64-128", or a
+            transformer, "vit" or "charlm".
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
         read: "held" or "test"; "held 2" has other validation images, those of split 2.
@@ -173,11 +172,8 @@ def network_of(job: Job) -> ep.Network:
         hidden = [ep.neurons(width) for width in sizes[1:-1]]
         last = [ep.Dense(sizes[-1], gain=1.0), ep.Populations("identity", mass=False)]
         return ep.Sequential([ep.Flatten(), *hidden, *last], input=(28, 28, 1), seed=job.seed)
-    if kind.startswith(("dropout", "mlp-")):
-        given, _, activation = kind.partition("-")
-        dropout = float(given.removeprefix("dropout")) if given != "mlp" else 0.0
-        more = {"activation": activation or "relu", "input_dropout": dropout}
-        return ep.mlp(*sizes, **more, seed=job.seed)
+    if kind.startswith("dropout"):
+        return ep.mlp(*sizes, input_dropout=float(kind.removeprefix("dropout")), seed=job.seed)
     net = ep.mlp(*sizes, inputs=kind == "seeing", seed=job.seed)
     if job.features is not None:
         layer = next(iter(net.alive))
