@@ -58,7 +58,9 @@ CNN = Task(
         "ours": Method(selection, 10),
         "gradual": Method(gradual, 10, "ours", stages=(FOUR, [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, 10, "ours", settings=[RATES[1], FAST]),
-        "from scratch, longer": Method(from_scratch, 18, "ours", start=RATES[1], stages=(MASSES,)),
+        "from scratch, longer": Method(
+            from_scratch, 18, "ours", start=RATES[1], stages=(MASSES, [{}, FAST])
+        ),
     },
     settings=FOUR,
     seeds=3,

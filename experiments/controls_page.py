@@ -43,7 +43,7 @@ SHOWN = {
     "from scratch, moved": "the shape from scratch with moved images, as many multiply-adds",
     "ours, dropout": "selection with input dropout",
     "gradual, dropout": "gradual pruning with input dropout",
-    "gradual, dropout, shorter": "the same, with what is best for it on the test set",
+    "gradual, dropout, shorter": "gradual pruning with input dropout, best on the test set",
     "one cut, dropout": "one cut with input dropout",
     "iterative, dropout": "five cuts with input dropout",
     "from scratch, dropout": "the shape from scratch with input dropout, as many multiply-adds",

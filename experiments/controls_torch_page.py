@@ -63,8 +63,8 @@ def row_of(found: Facts) -> list[str]:
 
 def compared(facts: Facts, selection: Facts) -> list[str]:
     """Return the table of test results, with its notes."""
-    rows = []
-    for name in OURS:
+    rows, named = [], {name: words for name, words in OURS.items() if name in selection["chosen"]}
+    for name in named:
         setting = selection["chosen"][name]
         cells = row_of(selection["summary"][name])
         told = f"{setting['rate']:g}, {setting['decay']:g}"
@@ -72,11 +72,11 @@ def compared(facts: Facts, selection: Facts) -> list[str]:
         rows.append([SHOWN[name], *cells, "-", "-", f"{seeds}", told])
     for name, found in facts["summary"].items():
         setting = facts["chosen"][name]
-        gaps = [gap(accuracies(selection, ours), accuracies(facts, name)) for ours in OURS]
+        gaps = [gap(accuracies(selection, ours), accuracies(facts, name)) for ours in named]
         told = ", ".join(f"{setting[key]:g}" for key in ("rate", "decay", "strength"))
         rows.append([LABELS[name], *row_of(found), *gaps, f"{found['seeds']}", told])
     head = ["MNIST, 784-512-256-10", "epochs", "accuracy, %", "alive", "multiply-adds"]
-    head += ["to train", "seconds", *(f"{ours} minus this" for ours in OURS.values())]
+    head += ["to train", "seconds", *(f"{ours} minus this" for ours in named.values())]
     machine = facts["machine"]
     libraries = ", ".join(f"{name} {version}" for name, version in facts["libraries"].items())
     return [
