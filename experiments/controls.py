@@ -182,7 +182,7 @@ def on_mnist() -> dict[str, Method]:
             from_scratch, 36, "ours", start=SETTINGS[1], stages=(MASSES,)
         ),
         "from scratch, dropout": Method(
-            from_scratch, 68, DROPPED, start=SETTINGS[1], stages=(DROPOUTS[:2], MASSES)
+            from_scratch, 68, DROPPED, start=SETTINGS[1], stages=(DROPOUTS[:2], MASSES, SETTINGS)
         ),
         "iterative, dropout": dropped(iterative, ONE_CUT, in_steps),
     }
@@ -215,7 +215,12 @@ def on_fashion() -> dict[str, Method]:
         "one cut": Method(one_cut, 10, "ours"),
         "from scratch": Method(from_scratch, 10, "ours"),
         "from scratch, dropout": Method(
-            from_scratch, 40, DROPPED, start=SETTINGS[1], stages=(some[:2], MASSES), seeds=5
+            from_scratch,
+            40,
+            DROPPED,
+            start=SETTINGS[1],
+            stages=(some[:2], MASSES, SETTINGS),
+            seeds=5,
         ),
     }
 
