@@ -191,7 +191,7 @@ def on_mnist() -> dict[str, Method]:
 def on_mnist_smaller() -> dict[str, Method]:
     """Return methods for networks of about 78 living populations; only dropout is chosen."""
     some, pruned, cut = DROPOUTS[:3], lengths((0.5, 54)), lengths((0.5, 20))
-    scratch = {**SETTINGS[1], "dropout": 0.2, "mass": 2.5}  # chosen for the table "controls"
+    scratch = {**SETTINGS[1], "dropout": 0.2, "mass": 2.5}  # close to the best in "controls"
     return {
         "ours, dropout": Method(selection, 60, "", 0.2, 3.3, settings=[OURS], seeds=10),
         "gradual, dropout": dropped(gradual, ONE_CUT, pruned, dropouts=some[:2], seeds=10),
