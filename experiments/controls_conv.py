@@ -44,7 +44,7 @@ LENET = MovedTask(
         "uniform": Method(uniform, 10, "ours", tuned_as="gradual"),
         "from scratch, longer": Method(from_scratch, 23, "ours", start=RATES[1], stages=(MASSES,)),
         "from scratch, moved": Method(
-            from_scratch, 78, "ours, moved", tuned_as="from scratch, longer", seeds=3
+            from_scratch, 78, "ours, moved", tuned_as="from scratch, longer"
         ),
     },
     settings=RATES,
