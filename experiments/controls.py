@@ -280,13 +280,8 @@ class Runs:
         print(told, flush=True)
 
 
-RESULTS = (
-    "accuracy",
-    "loss",
-    "alive",
-    "macs",
-    "training_macs",
-)  # kept of the runs that choose settings
+# Results that are kept of the runs that choose settings.
+RESULTS = ("accuracy", "loss", "alive", "macs", "training_macs")
 
 
 @dataclass

@@ -6,6 +6,7 @@ python experiments/controls_page.py
 from __future__ import annotations
 
 import json
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +60,7 @@ OURS = {
     "ours, dropout": "selection with input dropout",
     "ours, moved": "selection with moved images",
 }
+CHOSEN_BY = 100  # the first seed of the runs that choose settings, as in controls.py
 QUANTILE = {  # number n of seeds -> 97.5 % quantile of Student's t with n - 1 degrees of freedom
     2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262,
     11: 2.228, 12: 2.201, 13: 2.179, 14: 2.160, 15: 2.145, 16: 2.131, 17: 2.120, 18: 2.110,
@@ -197,6 +199,27 @@ def strongest(results: dict[str, dict[str, Any]]) -> list[str]:
     return markdown([*head, "to train, both", "most accurate control"], rows)
 
 
+def chosen_among(facts: dict[str, Any]) -> list[str]:
+    """Return a table of validation and test accuracy of the settings that several splits chose."""
+    rows = []
+    for name in ("ours, dropout", "gradual, dropout"):
+        found: dict[tuple[tuple[str, float], ...], list[float]] = {}
+        for run in facts["tuned"]:
+            setting = {key: run[key] for key in facts["chosen"][name] if key in run}
+            if run["method"] == name and (run["seed"] == CHOSEN_BY or "split" in run):
+                found.setdefault(tuple(setting.items()), []).append(run["accuracy"])
+        for items, some in found.items():
+            if len(some) < 2:
+                continue
+            setting, told = dict(items), "-"
+            if setting == facts["chosen"][name]:
+                told = percent(*(facts["summary"][name][key] for key in ("accuracy", "deviation")))
+            cells = [chosen(setting), percent(statistics.fmean(some), statistics.stdev(some))]
+            rows.append([SHOWN[name], *cells, f"{len(some)}", told])
+    head = ["method", "rate, decay and more", "held out, %", "seeds", "test, % (the one chosen)"]
+    return [*markdown(head, rows), *notes(facts, "controls")]
+
+
 def write(
     page: Path, name: str, lines: Sequence[str], made_by: str = "controls_page", of: str = ""
 ) -> None:
@@ -228,6 +251,7 @@ def main() -> None:
             results |= {} if name == "search" else {name: facts}
             write(SEARCH if name == "search" else PAGE, name, found)
     write(PAGE, "controls_strongest", strongest(results), of="controls*")
+    write(PAGE, "controls_chosen", chosen_among(results["controls"]), of="controls")
     facts = json.loads((ROOT / "experiments" / "results" / "smallest.json").read_text())
     write(SEARCH, "smallest", smallest(facts))
 

@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -128,7 +129,7 @@ def compared() -> list[str]:
     gaps = sorted(margins())
     if not gaps:
         return []
-    middle = gaps[len(gaps) // 2]
+    middle = median(gaps)
     return [
         f"{len(gaps)} rows of this page have gradual pruning. Selection has the higher mean in "
         f"{sum(gap > 0 for gap in gaps)} of them; the median of the differences is {middle:+.2f} "
