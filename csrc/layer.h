@@ -77,8 +77,7 @@ typedef struct {
     /* the kind never reads past the last element of its inputs, so an input may be an array of the
      * user (ep_pass.input) */
     bool exact;
-    /* Checks config and inputs; declares output axes, tensors, saved values and scratch. May
-     * fail. */
+    /* Checks config and inputs; declares output axes, tensors and saved values. May fail. */
     bool (*declare)(ep_plan *plan, ep_layer *layer, ep_error *error);
     /* Initializes the layer's tensors; the values depend on `noise` only. May be NULL. */
     void (*init)(const ep_pass *pass, const ep_layer *layer, ep_noise noise);
@@ -95,6 +94,9 @@ typedef struct {
     int64_t (*ids)(const ep_layer *layer);
     /* Multiply-adds of the forward pass of one sample at the shape of `axes`. NULL: none. */
     double (*macs)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
+    /* Elements of scratch per worker at the shape of `axes`, which births can make larger than the
+     * founding one; -1 on overflow. NULL: none. */
+    int64_t (*scratch)(const ep_layer *layer, const ep_axis *axes, const ep_value *values);
 } ep_kind;
 
 /* Aliasing of the gradients of activations: a gradient that no later step needs is overwritten, and
@@ -131,7 +133,6 @@ struct ep_layer {
     int out; /* index of the value that the layer writes */
     int saved; /* index of the value that forward() saves for backward(), or -1 */
     int sums; /* index of the value where backward() stores sums per sample for gradient(), or -1 */
-    int64_t scratch; /* elements of scratch per worker */
     /* for kinds that couple samples: the index of a worker's first row is a multiple of this */
     int64_t row_block;
     double work; /* multiply-adds per sample, to balance the gradient tasks */

@@ -51,7 +51,12 @@ int64_t ep_net_measure(ep_net *net) {
     for (int i = 0; i < net->n_layers; i++) {
         ep_layer *layer = &net->layers[i];
         layer->work = ep_layer_macs(layer, net->axes, net->values);
-        net->scratch = ep_max(net->scratch, layer->scratch);
+        int64_t scratch = layer->kind->scratch ? layer->kind->scratch(layer, net->axes, net->values)
+                                               : 0;
+        if (scratch < 0 || scratch > most) {
+            return -1;
+        }
+        net->scratch = ep_max(net->scratch, scratch);
         net->row_block = ep_max(net->row_block, layer->row_block);
     }
     net->scratch = (net->scratch + (int64_t)EP_LINE - 1) / (int64_t)EP_LINE * (int64_t)EP_LINE;
@@ -237,7 +242,8 @@ bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error) {
     return true;
 }
 
-bool ep_net_make_room(ep_net *net, int64_t room, int64_t width, ep_error *error) {
+bool ep_net_make_room(ep_net *net, const ep_net *largest, ep_error *error) {
+    int64_t room = largest ? largest->begin[EP_ROLES] : 0;
     ep_slab **slabs[] = {&net->numbers, &net->gradients, &net->first, &net->second, &net->spare};
     ep_slab *larger[EP_COUNT(slabs)] = {NULL};
     int64_t more = 0;
@@ -273,7 +279,8 @@ bool ep_net_make_room(ep_net *net, int64_t room, int64_t width, ep_error *error)
         net->spare = NULL;
     }
     net->room = room;
-    net->room_width = width;
+    net->room_width = largest ? largest->width : 0;
+    net->room_scratch = largest ? largest->scratch : 0;
     return true;
 }
 
@@ -323,6 +330,7 @@ int64_t ep_net_infer_rows(const ep_net *net) {
 
 int64_t ep_net_workspace(const ep_net *net, int workers) {
     int64_t width = ep_max(net->width, net->room_width), rows = ep_net_infer_rows(net);
+    int64_t scratch = ep_max(net->scratch, net->room_scratch);
     if (width > INT64_MAX / 4096) {
         return -1;
     }
@@ -330,7 +338,7 @@ int64_t ep_net_workspace(const ep_net *net, int workers) {
     if (net->room) { /* at least as much as any width up to room_width needs */
         inferred = ep_max(EP_INFER_LEAST * width, ep_min(EP_INFER_MOST * width, EP_INFER_NUMBERS));
     }
-    return ep_times(net->scratch + inferred + (int64_t)EP_LINE, workers);
+    return ep_times(scratch + inferred + (int64_t)EP_LINE, workers);
 }
 
 bool ep_net_reserve_workers(ep_net *net, int workers, ep_error *error) {

@@ -40,9 +40,9 @@ struct ep_plan {
     /* four slabs of the same layout: values, gradients, first and second moments of the tensors */
     ep_slab *numbers, *gradients, *first, *second;
     ep_slab *spare; /* the slab that births write to next, or NULL: see ep_net_make_room */
-    /* elements of each slab above, and width of the activations, that births can lead to; 0: the
-     * slabs have the size of the network */
-    int64_t room, room_width;
+    /* elements of each slab above, width of the activations, and scratch, that births can lead to;
+     * 0: the slabs have the size of the network */
+    int64_t room, room_width, room_scratch;
     int64_t width; /* elements per sample of all `values` together */
     int64_t scratch; /* elements of scratch per worker */
     int64_t row_block; /* the index of a worker's first row is a multiple of this */
@@ -86,14 +86,14 @@ bool ep_net_reserve(ep_net *net, int64_t rows, ep_error *error);
 bool ep_net_reserve_workers(ep_net *net, int workers, ep_error *error);
 /* Elements of the workspace of `workers` workers; -1 on overflow. */
 int64_t ep_net_workspace(const ep_net *net, int workers);
-/* Allocates all slabs for a network of up to `room` elements and activations of up to `width`
- * elements per sample, so that births within these sizes allocate no slabs. 0, 0: makes later
- * slabs as large as the network is. False: out of memory, nothing has changed. */
-bool ep_net_make_room(ep_net *net, int64_t room, int64_t width, ep_error *error);
+/* Allocates all slabs for a network as large as `largest` (see ep_evolution_largest), so that births
+ * up to that size allocate no slabs. NULL: makes later slabs as large as the network is. False: out
+ * of memory, nothing has changed. */
+bool ep_net_make_room(ep_net *net, const ep_net *largest, ep_error *error);
 /* True if births can write n elements to the slab: it has room, and no view reads it. */
 bool ep_net_reusable(const ep_net *net, const ep_slab *slab, int64_t n);
-/* Recomputes, from the axes, offsets of tensors, widths and offsets of values, and work of layers.
- * Returns the number of elements of all tensors, padding included, or -1 on overflow. */
+/* Recomputes, from the axes, offsets of tensors, widths and offsets of values, work of layers and
+ * scratch. Returns the number of elements of all tensors, padding included, or -1 on overflow. */
 int64_t ep_net_measure(ep_net *net);
 
 EP_INLINE const ep_value *ep_net_output(const ep_net *net) {

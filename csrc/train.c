@@ -345,7 +345,7 @@ static bool plan_births(run *r) {
     }
     r->room.norms = ep_update_blocks(largest) + 1;
     r->room.tasks = ep_walk_tasks_most(largest, r->workers) + 1;
-    bool ok = ep_net_make_room(r->net, largest->begin[EP_ROLES], largest->width, r->error);
+    bool ok = ep_net_make_room(r->net, largest, r->error);
     ep_evolution_largest_free(largest);
     return ok;
 }
@@ -358,7 +358,7 @@ static bool reserve(run *r) {
     r->room.norms = ep_update_blocks(net) + 1;
     r->room.tasks = ep_walk_tasks_most(net, r->workers) + 1;
     bool births = r->regime->evolution && r->regime->evolution->generation->births;
-    if (!(births ? plan_births(r) : ep_net_make_room(net, 0, 0, r->error)) ||
+    if (!(births ? plan_births(r) : ep_net_make_room(net, NULL, r->error)) ||
         !ep_net_reserve(net, rows, r->error) ||
         !ep_net_reserve_workers(net, r->workers, r->error)) {
         return false;

@@ -306,6 +306,23 @@ def test_halves_are_those_of_the_twin():
                 assert np.allclose(net.moments[at]["dense3.weight"][half], share * was, rtol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_layers_get_the_scratch_memory_that_newborn_populations_need(dtype):
+    """A window of 7 x 7 over 256 channels needs more than the founders' 32 channels do.
+
+    The sum reads the input again after that layer, so it notices if scratch reached into it.
+    """
+    branch = ep.Residual(ep.filters(32, 1, "tanh"), ep.Conv2d(kernel=7))
+    net = ep.Sequential([branch, ep.Flatten(), ep.Dense(3)], input=(8, 8, 1), seed=1, dtype=dtype)
+    births = ep.Births(7.0, kind="immigration", every=1, capacity=8)
+    law = ep.Selection(1.0, dynamics="none", births=births, min_age=0)
+    net.configure(selection=law.config())
+    x = np.random.default_rng(0).normal(size=(40, 8, 8, 1)).astype(dtype)
+    before, after = runs.bear(net, x, np.arange(40) % 3)
+    assert net.alive == {"filters1": 256}
+    assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()
+
+
 def test_gradients_are_right_after_a_birth():
     """Compare gradients with finite differences of the loss, on weights of newborn populations."""
     net, x, y = ready("conv", ep.Births(0.5, every=1, capacity=2, mutation=0.2))

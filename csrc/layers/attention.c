@@ -33,6 +33,12 @@ static const ep_field fields[] = {
     EP_FIELDS_END,
 };
 
+/* Return the room for a group's transposed queries, its scores and their gradient. */
+static int64_t scratch(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+    const ep_value *q = &values[layer->input[0]];
+    return ep_times(axes[q->axis[0]].n + axes[q->axis[2]].n, 2 * GROUP);
+}
+
 static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     static const char *const names[] = {"queries", "keys", "values"};
     const ep_axis *axes = ep_plan_axes(plan);
@@ -53,12 +59,6 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
                                axes[x->axis[d]].name);
             }
         }
-    }
-    int64_t rows = axes[q->axis[0]].n + axes[q->axis[2]].n;
-    layer->scratch = ep_times(rows, 2 * GROUP);
-    if (layer->scratch < 0 || layer->scratch > INT64_MAX / 64) {
-        return ep_fail(error, EP_BAD_VALUE, "%s: too many positions, got %lld", layer->name,
-                       (long long)axes[q->axis[0]].n);
     }
     int axis[3] = {q->axis[0], q->axis[1], q->axis[2]}; /* a copy: the original may move */
     return ep_plan_output(plan, layer, 3, axis, error) &&
@@ -386,4 +386,5 @@ const ep_kind ep_kind_attention = {
     .forward = forward,
     .backward = backward,
     .macs = macs,
+    .scratch = scratch,
 };

@@ -36,7 +36,6 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     int of_saved[2] = {ep_plan_axis(plan, layer, "moments", KEPT, error), channels};
     layer->row_block = BLOCK;
     layer->alias.can = EP_OVERWRITE_DY; /* gradient() reads the sums that join() stores, not dy */
-    layer->scratch = ep_times(3, ep_plan_axes(plan)[channels].n);
     return of_saved[0] >= 0 &&
            ep_plan_tensor(plan, layer, "mean", EP_TRACKED, 1, &channels, error) &&
            ep_plan_tensor(plan, layer, "variance", EP_TRACKED, 1, &channels, error) &&
@@ -45,6 +44,11 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
              ep_plan_tensor(plan, layer, "bias", EP_FREE, 1, &channels, error))) &&
            ep_plan_output(plan, layer, x.rank, x.axis, error) &&
            ep_plan_saved(plan, layer, 2, of_saved, error);
+}
+
+static int64_t scratch(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+    const ep_value *x = &values[layer->input[0]];
+    return ep_times(3, axes[x->axis[x->rank - 1]].n);
 }
 
 enum { OF_MEAN, OF_VARIANCE, OF_GAIN, OF_BIAS };
@@ -394,4 +398,5 @@ const ep_kind ep_kind_batch_norm = {
     .backward = backward,
     .gradient = gradient,
     .coupling = &coupling,
+    .scratch = scratch,
 };

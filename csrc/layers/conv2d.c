@@ -107,8 +107,6 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     if (patch < 0 || patch > EP_CONV_PATCH) {
         return ep_fail(error, EP_BAD_VALUE, "%s: a window has too many elements", layer->name);
     }
-    ep_window g = ep_window_measure(&s, ep_plan_axes(plan), x);
-    layer->scratch = config->depthwise ? 0 : ep_conv_scratch(&g, ep_plan_axes(plan)[out].n);
     int rank = spatial + (config->depthwise ? 1 : 2);
     return ep_plan_tensor(plan, layer, "weight", EP_DECAYED, rank, of_w, error) &&
            ep_plan_output(plan, layer, spatial + 1, of_y, error);
@@ -177,6 +175,12 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     }
 }
 
+static int64_t scratch(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+    int64_t filters;
+    ep_window g = measure(layer, axes, values, &filters);
+    return ((const conv2d *)layer->config)->depthwise ? 0 : ep_conv_scratch(&g, filters);
+}
+
 static double macs(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
     const conv2d *config = layer->config;
     int64_t filters;
@@ -204,4 +208,5 @@ const ep_kind ep_kind_conv2d = {
     .backward = backward,
     .gradient = gradient,
     .macs = macs,
+    .scratch = scratch,
 };

@@ -54,10 +54,12 @@ static inline ep_conv ep_conv_measure(const ep_window *g, int64_t filters) {
     return k;
 }
 
-/* Return the number of scratch elements that a layer needs. `g` and `filters` have the sizes of the
- * layer when the network is built. */
+/* Return the number of scratch elements that a layer needs, or -1 on overflow. */
 static inline int64_t ep_conv_scratch(const ep_window *g, int64_t filters) {
-    int64_t patches = g->h.size * g->w.size * g->c * EP_CONV_LEAST;
+    int64_t patches = ep_times(ep_times(g->h.size, g->w.size), ep_times(g->c, EP_CONV_LEAST));
+    if (patches < 0 || patches > INT64_MAX / 64) {
+        return -1;
+    }
     int64_t unfolded = EP_GEMM_SCRATCH + EP_CONV_FLIPPED + ep_max(EP_CONV_BUFFER, patches) +
                        (int64_t)EP_LINE;
     return ep_conv_stepwise(g)

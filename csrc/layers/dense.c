@@ -87,7 +87,6 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
     for (int d = 0; d < in; d++) {
         of_w[d] = x->axis[outer + d];
     }
-    layer->scratch = EP_GEMM_SCRATCH;
     return ep_plan_tensor(plan, layer, "weight", EP_DECAYED, in + out, of_w, error) &&
            ep_plan_output(plan, layer, outer + out, of_y, error);
 }
@@ -184,6 +183,11 @@ static void gradient(const ep_pass *pass, const ep_layer *layer, int64_t part, i
     }
 }
 
+static int64_t scratch(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
+    (void)layer, (void)axes, (void)values;
+    return EP_GEMM_SCRATCH;
+}
+
 static double macs(const ep_layer *layer, const ep_axis *axes, const ep_value *values) {
     extents e = measure(layer, axes, values);
     return (double)e.outer * (double)e.in * (double)e.out;
@@ -207,4 +211,5 @@ const ep_kind ep_kind_dense = {
     .backward = backward,
     .gradient = gradient,
     .macs = macs,
+    .scratch = scratch,
 };
