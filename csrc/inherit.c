@@ -49,6 +49,39 @@ static int summed_dimension(const ep_net *net, const ep_layer *layer, int axis) 
     return sums ? at : -1;
 }
 
+/* Returns the layer whose weights alone make entry j of a value along `axis`, for every j, and sets
+ * *dimension to that of the weights (its first tensor) which is this axis. NULL if there is none. */
+static const ep_layer *writer(const ep_net *net, int value, int axis, int *dimension) {
+    const ep_layer *layer = NULL;
+    for (int i = 0; i < net->n_layers; i++) {
+        layer = net->layers[i].out == value ? &net->layers[i] : layer;
+    }
+    ep_linearity linear = layer ? layer->kind->linear : EP_NOT_LINEAR;
+    if ((linear != EP_LINEAR_WEIGHT && linear != EP_LINEAR_WINDOW) || layer->n_tensors == 0) {
+        return NULL;
+    }
+    for (int i = 0; i < layer->reads; i++) {
+        const ep_value *x = &net->values[layer->input[i]];
+        if (times_in(axis, x->rank, x->axis) > 0) {
+            return NULL;
+        }
+    }
+    const ep_tensor *weight = &net->tensors[layer->tensor[0]];
+    for (*dimension = 0; *dimension < weight->rank; ++*dimension) {
+        if (weight->axis[*dimension] == axis) {
+            return layer;
+        }
+    }
+    return NULL;
+}
+
+/* True if the layer sums products of entries of its inputs 0 and 1 over `axis`. */
+static bool multiplies(const ep_net *net, const ep_layer *layer, int axis) {
+    int d = layer->kind->product_axis;
+    const ep_value *x = &net->values[layer->input[0]];
+    return d > 0 && d <= x->rank && x->axis[d - 1] == axis;
+}
+
 /* True if a layer that sums over `axis` has this tensor as its weights. */
 static bool is_summed(const ep_net *net, int tensor, int axis) {
     bool found = false;
@@ -76,12 +109,43 @@ static bool is_apart(const ep_net *net, const ep_layer *layer, int axis) {
            layer->kind->linear == EP_LINEAR_GAIN;
 }
 
+/* Does what follow() does, for a layer that multiplies outputs of the populations. If one factor is
+ * after the masses and the other one before them, a sum of their products is proportional to the
+ * masses: two halves contribute as much as the whole. The other factor must be made by weights that
+ * the populations own, so that a newborn population can start with a factor of 0. */
+static const char *multiply(const ep_net *net, const ep_population *p, const ep_layer *layer,
+                            stage *of) {
+    stage one = of[layer->input[0]], two = of[layer->input[1]];
+    for (int i = 0; i < layer->reads; i++) {
+        const ep_value *x = &net->values[layer->input[i]];
+        if (times_in(p->axis, x->rank, x->axis) != 1) {
+            return "a layer combines them other than by a sum";
+        }
+    }
+    if (one == two) {
+        return one == AFTER
+                   ? "a layer sums the product of two of their outputs, both after their "
+                     "masses"
+                   : "a layer sums the product of two of their outputs, none of them after "
+                     "their masses";
+    }
+    int dimension;
+    if (!writer(net, layer->input[one == AFTER ? 1 : 0], p->axis, &dimension)) {
+        return "a layer multiplies them by values that no weights of their own make";
+    }
+    of[layer->out] = of[layer->input[layer->kind->linear_input]];
+    return NULL;
+}
+
 /* Derives the stage of a layer's output from the stages of its inputs; of[v] is the stage of value
  * v. Returns NULL, or the reason why births would change the outputs of the network. */
 static const char *follow(const ep_net *net, const ep_population *p, const ep_layer *layer,
                           stage *of) {
     const ep_value *out = &net->values[layer->out];
     bool stays = times_in(p->axis, out->rank, out->axis) > 0;
+    if (multiplies(net, layer, p->axis)) {
+        return multiply(net, p, layer, of);
+    }
     stage in = WITHOUT;
     for (int i = 0; i < layer->reads; i++) {
         stage at = of[layer->input[i]];
@@ -114,8 +178,8 @@ static const char *follow(const ep_net *net, const ep_population *p, const ep_la
     for (int i = 0; i < layer->reads; i++) {
         alone = alone && (i == layer->kind->linear_input || of[layer->input[i]] == WITHOUT);
     }
-    bool passes = (linear == EP_LINEAR_PASS && alone) || linear == EP_LINEAR_WEIGHT ||
-                  (linear == EP_LINEAR_WINDOW && owned);
+    bool passes = (linear == EP_LINEAR_PASS && alone) || layer->scales ||
+                  linear == EP_LINEAR_WEIGHT || (linear == EP_LINEAR_WINDOW && owned);
     if (!stays || founding_axis(net, layer) == p->axis) {
         return "a layer combines them other than by a sum";
     }
@@ -236,7 +300,15 @@ static void divide(ep_net *net, const ep_population *p, int64_t parent, int64_t 
     }
 }
 
-/* Sets the mass of an immigrant or of a feature that returns, and sets to 0 the weights with which later layers read it. */
+/* Sets to 0 the slice of a population in the weights of a layer. */
+static void zero(ep_net *net, const ep_layer *layer, int dimension, int64_t place) {
+    const ep_tensor *t = &net->tensors[layer->tensor[0]];
+    scale_slice(net->numbers, t, runs_of(net, t, dimension), place, 0);
+}
+
+/* Sets the mass of an immigrant or of a feature that returns, and sets to 0 the weights with which
+ * later layers read it. If its outputs are a factor of a product, the weights that make the other
+ * factor are set to 0, not those of both: the gradient of both would be 0. */
 static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real mass) {
     ep_net_numbers(net, p->mass)[place] = mass;
     ep_net_numbers(net, p->alive)[place] = 1;
@@ -244,8 +316,14 @@ static void settle(ep_net *net, const ep_population *p, int64_t place, ep_real m
         const ep_layer *layer = &net->layers[i];
         int d = summed_dimension(net, layer, p->axis);
         if (d >= 0) {
-            const ep_tensor *t = &net->tensors[layer->tensor[0]];
-            scale_slice(net->numbers, t, runs_of(net, t, d), place, 0);
+            zero(net, layer, d, place);
+        }
+        for (int factor = 0; factor < 2 && multiplies(net, layer, p->axis); factor++) {
+            /* The factor after the masses has no writer: a layer with the masses made it. */
+            const ep_layer *other = writer(net, layer->input[factor], p->axis, &d);
+            if (other) {
+                zero(net, other, d, place);
+            }
         }
     }
 }

@@ -74,6 +74,9 @@ typedef struct {
     int apart; /* for a kind that is not linear: 1 + the axis of input 0 along which
                              entry j of the output depends only on entry j of the inputs; 0: no
                              axis; EP_APART_ALL: every axis */
+    int product_axis; /* 1 + the axis of input 0 along which the output depends on inputs 0 and 1
+                             only through sums of the products of their entries, and entry j is
+                             linear in entry j of linear_input; 0: none */
     /* the kind never reads past the last element of its inputs, so an input may be an array of the
      * user (ep_pass.input) */
     bool exact;
@@ -129,6 +132,7 @@ struct ep_layer {
     ep_alias alias;
     int n_tensors, tensor[EP_TENSORS];
     bool shares_mass; /* uses the mass of an earlier layer and adds to its gradient */
+    bool scales; /* each element of the output is a multiple of the same element of the input */
     int partner; /* index of the next layer that uses the same mass, or -1 */
     int out; /* index of the value that the layer writes */
     int saved; /* index of the value that forward() saves for backward(), or -1 */

@@ -27,6 +27,24 @@ NETS = {
     "charlm": lambda: ep.charlm(11, 7, dim=12, layers=2, heads=3, living_dims=True),
 }
 KINDS = list(layers.CASES)
+
+
+def _grown() -> ep.Network:
+    """Return a language model whose layers, and dimensions of heads, have twice their founders."""
+    made = NETS["charlm"]()
+    births = ep.Births(1.0, kind="immigration", every=1, capacity=2)
+    law = ep.Selection(1.0, dynamics="none", births=births, min_age=0)
+    made.configure(selection=law.config())
+    x = inputs(made)
+    made.forward(x, training=True)
+    made.backward(x)
+    made.gradient()
+    made.evolve(1.0)
+    assert made.alive == {layer: 2 * n for layer, n in made.born.items()}
+    return made
+
+
+NETS["charlm_grown"] = _grown
 ROWS = 4
 
 
@@ -36,7 +54,7 @@ def net(name: str) -> ep.Network:
     cases.filled(made.core)
     cases.kill_some(made.core)
     made.compact()
-    if name != "charlm":
+    if not name.startswith("charlm"):
         random, n = np.random.default_rng(4), int(np.prod(made.spec["input"]))
         made.scale_input(random.normal(size=n), random.uniform(0.5, 1.5, n))
     return made

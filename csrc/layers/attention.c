@@ -382,6 +382,7 @@ const ep_kind ep_kind_attention = {
     .linear_input = 2,
     .founding_axis = 3,
     .apart = 2,
+    .product_axis = 3,
     .declare = declare,
     .forward = forward,
     .backward = backward,

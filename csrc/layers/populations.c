@@ -67,6 +67,7 @@ static bool declare(ep_plan *plan, ep_layer *layer, ep_error *error) {
         !keep_sums(plan, layer, d, error)) {
         return false;
     }
+    layer->scales = config->activation == IDENTITY && !config->bias;
     /* gradient() reads dy only if there are parameters whose gradients backward() has not
      * summed. */
     layer->alias.can = layer->sums >= 0 || layer->n_tensors == 0 ? EP_OVERWRITE_DY : 0;

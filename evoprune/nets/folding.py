@@ -144,8 +144,9 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
     """Fold the masses of a compacted network into its weights, in place.
 
     Returns:
-        The spec of a network of the living populations only, and the axes that keep their founding
-        size: axes of the input, and axes whose mass or founding size is still needed.
+        The spec of a network of the living populations only, and the axes whose populations keep
+        their masses and birth ids: axes of the input, and axes whose mass or founding size is still
+        needed.
     """
     facts = network.describe()
     structure = _Structure(network)
@@ -175,7 +176,10 @@ def fold(network: Network) -> tuple[dict[str, Any], set[str]]:
         for layer in layers:
             layer["config"] |= {"mass": False, "shared": False}
         stay.remove(axis)
-    return {**network.spec, "layers": _without_zeros(structure, sizes)}, stay
+    left = _without_zeros(structure, sizes)
+    names = {layer["name"] for layer in left}
+    stay &= {row["axis"] for row in facts["populations"] if row["layer"] in names}
+    return {**network.spec, "layers": left}, stay
 
 
 def _places(structure: _Structure, layer: Layer, axis: str) -> Places | None:

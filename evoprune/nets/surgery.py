@@ -93,10 +93,12 @@ def folded(network: Network) -> Network:
     old = copy(network)
     old.compact()
     spec, stay = fold(old)
-    other = type(network).from_spec(spec, network.dtype)
-    births = _births(old)
-    mortal = {axis["name"] for axis in other.describe()["axes"] if axis["mortal"]}
-    other.core.shrink({axis: births[axis] for axis in stay & mortal})
+    other = type(network).from_spec(
+        spec,
+        network.dtype,
+        births={axis: ids for axis, ids in _births(old).items() if axis in stay},
+        next_births={a["name"]: a["next_birth"] for a in grown(old) if a["name"] in stay},
+    )
     for name in other:
         if name in old:
             other[name] = old[name]
