@@ -182,6 +182,22 @@ def origins(net, whole, layer):
     return place, mass / was[place]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", NETS)
+def test_every_season_of_a_growing_network_keeps_outputs(name, kind):
+    """Heads divide while dimensions have grown, and the other way round; some go extinct."""
+    net, x, y = ready(name, births(kind, rate=1.0, capacity=4, mutation=0))
+    for season in range(6):
+        if season == 2:
+            net.kill("heads1", [0])
+            net.kill(DIMS, [1])
+        before, after = runs.bear(net, x, y)
+        assert np.abs(after - before).max() <= 1e-12 * np.abs(before).max(), season
+        net.update(1e-2)
+    assert {DIMS, "heads1"} <= grown(net)
+    assert 1 not in net.births(DIMS)
+
+
 @pytest.mark.parametrize("name", NETS)
 def test_halves_train_like_the_undivided_dimension(name):
     net, x, y = ready(name, births(mutation=0))
@@ -207,6 +223,20 @@ def test_a_mutation_changes_outputs_to_second_order(name):
         changes.append(np.abs(after - before).max())
     assert changes[1] > 0
     assert 3.5 < changes[0] / changes[1] < 4.5
+
+
+def test_mutations_of_queries_keys_and_values_are_independent():
+    """Otherwise the second-order changes of all scores would have the same sign."""
+    net, x, y = ready("vit", births(mutation=0.1))
+    names = [f"heads1_{part}.weight" for part in PARTS]
+    old = [net[name].copy() for name in names]
+    runs.bear(net, x, y)
+    heads, dims = net.born["heads1"], net.born[DIMS]
+    of = [(net[n][:, :heads, :dims] / w - 1) for n, w in zip(names, old, strict=True)]
+    changed = np.all([np.abs(z) > 1e-9 for z in of], axis=0)
+    assert changed.sum() > 20
+    between = np.corrcoef([z[changed] for z in of]) - np.eye(3)
+    assert np.abs(between).max() < 0.5
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -473,6 +503,42 @@ def test_either_factor_may_have_the_masses(case, kind):
     before, after = runs.bear(net, x, np.ones((6, 3)))
     assert grown(net)
     assert np.abs(after - before).max() <= 1e-12 * np.abs(before).max()
+
+
+def two_readers(second: bool) -> dict:
+    """Return two layers of attention that read the same keys; both have masses if `second`."""
+    dims = {"activation": "identity", "axis": -1, "bias": False}
+    whole = attention(queries=True)
+    made = whole["layers"][:-1]
+    like = {"inputs": ["input", "queries"], "config": {}}
+    made += [{"kind": "dense", "name": name} | like for name in ("queries2", "values2")]
+    queries = "queries2"
+    if second:
+        queries = "queries2_dims"
+        made.append({"kind": "populations", "name": queries, "inputs": ["queries2"]})
+        made[-1]["config"] = dims | {"shared": True}
+    inputs = [queries, "keys", "values2"]
+    made.append({"kind": "attention", "name": "attention2", "inputs": inputs})
+    made.append({"kind": "populations", "name": "read2", "config": dims | {"shared": True}})
+    for name, source in (("out", "read"), ("out2", "read2")):
+        inputs = [source, *(["out"] if name == "out2" else [])]
+        config = {"contract": 3} | ({"units": [3]} if name == "out" else {})
+        made.append({"kind": "dense", "name": name, "inputs": inputs, "config": config})
+    made.append({"kind": "sum", "name": "both", "inputs": ["out", "out2"]})
+    return whole | {"layers": made}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_keys_may_have_two_readers_if_both_have_masses(kind):
+    net = ep.Network(two_readers(True), dtype="float64")
+    rule = law(births(kind, rate=1.0, mutation=0)).config()
+    net.configure(loss="mean_squared_error", selection=rule)
+    x = np.random.default_rng(0).normal(size=(6, 5, 6))
+    before, after = runs.bear(net, x, np.ones((6, 3)))
+    assert grown(net) == {"queries_dims"}
+    assert np.abs(after - before).max() <= 1e-12 * np.abs(before).max()
+    with pytest.raises(ValueError, match="none of them after their masses"):
+        ep.Network(two_readers(False)).configure(loss="mean_squared_error", selection=rule)
 
 
 def test_features_of_the_stream_cannot_be_born_beside_dimensions():
