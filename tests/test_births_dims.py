@@ -295,11 +295,25 @@ def test_gradients_of_a_grown_layer_are_those_of_finite_differences(name, kind):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_many_more_dimensions_than_founders_fit_into_scratch_memory(dtype):
-    """The queries of 1,600 dimensions need more scratch than those of the 4 founders."""
-    net = ep.Network(attention(queries=True), dtype=dtype)
+    """The queries of 1,600 dimensions need more scratch than those of the 4 founders.
+
+    The sum reads `first` again after attention, so it notices if scratch reached into it.
+    """
+    whole = attention(queries=True) | {"input": [64, 6]}
+    for layer in whole["layers"]:
+        if "inputs" in layer:
+            layer["inputs"] = [name.replace("input", "first") for name in layer["inputs"]]
+    whole["layers"][-1] |= {"inputs": ["read", "first"], "config": {"contract": 2}}
+    whole["layers"] = [
+        {"kind": "dense", "name": "first", "inputs": ["input"], "config": {"units": [6]}},
+        *whole["layers"],
+        {"kind": "sum", "name": "both", "inputs": ["first", "out"]},
+        {"kind": "dense", "name": "last", "config": {"units": [3], "contract": 2}},
+    ]
+    net = ep.Network(whole, dtype=dtype)
     of = births("immigration", rate=400.0, capacity=400)
     net.configure(loss="mean_squared_error", selection=law(of).config())
-    x = np.random.default_rng(0).normal(size=(6, 5, 6)).astype(dtype)
+    x = np.random.default_rng(0).normal(size=(6, 64, 6)).astype(dtype)
     before, after = runs.bear(net, x, np.ones((6, 3)))
     assert net.alive["queries_dims"] == 1600
     assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()
