@@ -2,9 +2,10 @@
 
 The networks are a vision transformer on MNIST, and a language model of characters on tiny
 Shakespeare, whose result is the loss of the next character in nats. The methods are those of
-controls.py; each layer of heads and each layer of neurons is given its number. Settings are chosen
-on 5,000 validation images, or the last tenth of the training text. A script that was stopped
-continues when it is started again. EVOPRUNE_DATA names the folder that has tiny-shakespeare/.
+controls.py; each layer of heads and each layer of neurons is given its number. Uniform shares and
+random removal have the settings of gradual pruning and of selection. Settings are chosen on 5,000
+validation images, or the last tenth of the training text. A script that was stopped continues when
+it is started again. EVOPRUNE_DATA names the folder that has tiny-shakespeare/.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from __future__ import annotations
 from functools import partial
 
 import lab
-from controls import Method, Task, script
+from controls import MASSES, Method, Task, script
 from jobs import Job
-from schedules import gradual, one_cut, selection
+from schedules import from_scratch, gradual, one_cut, replay, selection, uniform
 
 EPOCHS, TEXT_EPOCHS = 10, 4
 RATES = [{"rate": rate, "decay": d} for rate, d in ((1e-3, 0.5), (1e-3, 0.1), (2e-3, 0.1))]
@@ -25,6 +26,11 @@ VIT = Task(
         "ours": Method(selection, EPOCHS),
         "gradual": Method(gradual, EPOCHS, "ours", stages=(RATES, [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, EPOCHS, "ours"),
+        "replay": Method(replay, EPOCHS, "ours", tuned_as="ours"),
+        "uniform": Method(uniform, EPOCHS, "ours", tuned_as="gradual"),
+        "from scratch, longer": Method(
+            from_scratch, 13, "ours", start=MASSES[0], stages=(RATES, MASSES)
+        ),
     },
     settings=RATES,
     seeds=3,
@@ -35,6 +41,11 @@ CHARACTERS = Task(
         "ours": Method(selection, TEXT_EPOCHS),
         "gradual": Method(gradual, TEXT_EPOCHS, "ours", stages=(RATES[::2], [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, TEXT_EPOCHS, "ours"),
+        "replay": Method(replay, TEXT_EPOCHS, "ours", tuned_as="ours"),
+        "uniform": Method(uniform, TEXT_EPOCHS, "ours", tuned_as="gradual"),
+        "from scratch, longer": Method(
+            from_scratch, TEXT_EPOCHS + 1, "ours", start=MASSES[0], stages=(RATES[::2], MASSES)
+        ),
     },
     settings=RATES[::2],
     seeds=3,

@@ -36,7 +36,7 @@ LENET = MovedTask(
         "ours": Method(selection, 10),
         "gradual": Method(gradual, 10, "ours", stages=([*RATES, SLOW], [{}, {"end": 0.5}])),
         "from scratch": Method(from_scratch, 10, "ours", settings=RATES[:2]),
-        "ours, moved": Method(selection, 32, pressure=2.6, tuned_as="ours"),
+        "ours, moved": Method(selection, 32, pressure=2.6, tuned_as="ours", seeds=15),
         "gradual, moved": Method(gradual, 25, "ours, moved", tuned_as="gradual"),
         "one cut": Method(one_cut, 10, "ours", settings=[RATES[1], SLOW, FAST]),
         "one cut, moved": Method(one_cut, 10, "ours, moved", tuned_as="one cut"),
@@ -44,7 +44,7 @@ LENET = MovedTask(
         "uniform": Method(uniform, 10, "ours", tuned_as="gradual"),
         "from scratch, longer": Method(from_scratch, 23, "ours", start=RATES[1], stages=(MASSES,)),
         "from scratch, moved": Method(
-            from_scratch, 78, "ours, moved", tuned_as="from scratch, longer"
+            from_scratch, 78, "ours, moved", tuned_as="from scratch, longer", seeds=15
         ),
     },
     settings=RATES,
@@ -61,6 +61,9 @@ CNN = Task(
         "from scratch, longer": Method(
             from_scratch, 18, "ours", start=RATES[1], stages=(MASSES, [{}, FAST])
         ),
+        "replay": Method(replay, 10, "ours", tuned_as="ours"),
+        "uniform": Method(uniform, 10, "ours", tuned_as="gradual"),
+        "from scratch": Method(from_scratch, 10, "ours", tuned_as="from scratch, longer"),
     },
     settings=FOUR,
     seeds=3,

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,7 @@ Row = dict[str, Any]
 HELD = 5000  # validation images, taken from the training set
 SPLIT = 0  # seed that chooses the validation images
 WINDOW = 64  # characters of a sample of text; an epoch predicts every character once
+TRANSFORMERS = ("vit", "charlm")
 
 
 # ---- jobs ---------------------------------------------------------------------------------------
@@ -45,7 +46,8 @@ class Job:
     Attributes:
         net: "mlp 784-512-256-10", "dropout0.2 784-512-256-10" (dropout of its inputs), "seeing
             784-300-100-10" (inputs are populations too), "lenet5 20-50-500", "cnn 32-64-128", or a
-            transformer, "vit" or "charlm".
+            transformer, "vit" or "charlm", alone or with heads and neurons of its blocks, in turn:
+            "vit 2-46-2-43-2-40-1-35".
         selection: arguments of `ep.Selection`; None: an ordinary network. "dynamics" may be a pair
             (name of the class, settings), and "fitness" one of FITNESS.
         read: "held" or "test"; "held 2" has other validation images, those of split 2.
@@ -159,11 +161,9 @@ def permuted(labels: Any, share: float) -> Any:
 def network_of(job: Job) -> ep.Network:
     """Return the untrained network of a job."""
     kind, _, text = job.net.partition(" ")
-    if kind == "vit":
-        return ep.vit((28, 28, 1), patch=7, seed=job.seed)
-    if kind == "charlm":
-        return ep.charlm(65, seed=job.seed)
-    sizes = [int(part) for part in text.split("-")]
+    sizes = [int(part) for part in text.split("-")] if text else []
+    if kind in TRANSFORMERS:
+        return transformer(kind, sizes, job.seed)
     if kind == "lenet5":
         return ep.lenet5(filters=sizes[:2], neurons=sizes[2], seed=job.seed)
     if kind == "cnn":
@@ -181,6 +181,18 @@ def network_of(job: Job) -> ep.Network:
         net.compact()
         # Scale initial weights to the smaller number of inputs.
         net["dense1.weight"] *= (sizes[0] / len(job.features)) ** 0.5
+    return net
+
+
+def transformer(kind: str, sizes: Sequence[int], seed: int) -> ep.Network:
+    """Return an untrained transformer, with `sizes` heads and neurons if sizes are given."""
+    image = (28, 28, 1)
+    net = ep.vit(image, patch=7, seed=seed) if kind == "vit" else ep.charlm(65, seed=seed)
+    if sizes:
+        net.prune(keep=dict(zip(net.born, sizes, strict=True)), by="random", seed=seed)
+        for layer, n in net.alive.items():
+            # Scale initial weights to the smaller number of inputs.
+            net[f"{layer}_out.weight"] *= (net.born[layer] / n) ** 0.5
     return net
 
 
@@ -210,7 +222,7 @@ class Moved:
 
 def optimizer_of(job: Job) -> ep.AdamW:
     """Return the optimizer of a job; gradients of transformers are clipped."""
-    more = {"clip": 1.0} if job.net in ("vit", "charlm") else {}
+    more = {"clip": 1.0} if job.net.partition(" ")[0] in TRANSFORMERS else {}
     return ep.AdamW(job.rate, weight_decay=job.decay, **more)
 
 
@@ -252,7 +264,7 @@ def from_scratch(job: Job, row: Row) -> Job:
     """Return a job for the surviving shape, trained from scratch."""
     kind, _, text = job.net.partition(" ")
     sizes, alive = text.split("-"), row["alive"]
-    if kind in ("lenet5", "cnn"):
+    if kind in ("lenet5", "cnn", *TRANSFORMERS):
         return dense(job, net=f"{kind} {'-'.join(map(str, alive))}", cuts=(), keeps=())
     hidden = alive[1:] if kind == "seeing" else alive
     shape = "-".join(map(str, [sizes[0], *hidden, sizes[-1]]))
