@@ -1,4 +1,4 @@
-"""Births of the dimensions inside attention heads: outputs, gradients, runs, and refusals.
+"""Births of the dimensions inside attention heads: outputs, gradients and runs.
 
 A dimension has one mass, which multiplies its queries and its outputs but not its keys. The twin
 computes such heads from the arrays of a network, one dimension at a time.
@@ -293,30 +293,13 @@ def test_gradients_of_a_grown_layer_are_those_of_finite_differences(name, kind):
             assert abs((up - down) / (2 * h) - of[tensor].reshape(-1)[i]) < 1e-6, (tensor, i)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_many_more_dimensions_than_founders_fit_into_scratch_memory(dtype):
-    """The queries of 1,600 dimensions need more scratch than those of the 4 founders.
-
-    The sum reads `first` again after attention, so it notices if scratch reached into it.
-    """
-    whole = attention(queries=True) | {"input": [64, 6]}
-    for layer in whole["layers"]:
-        if "inputs" in layer:
-            layer["inputs"] = [name.replace("input", "first") for name in layer["inputs"]]
-    whole["layers"][-1] |= {"inputs": ["read", "first"], "config": {"contract": 2}}
-    whole["layers"] = [
-        {"kind": "dense", "name": "first", "inputs": ["input"], "config": {"units": [6]}},
-        *whole["layers"],
-        {"kind": "sum", "name": "both", "inputs": ["first", "out"]},
-        {"kind": "dense", "name": "last", "config": {"units": [3], "contract": 2}},
-    ]
-    net = ep.Network(whole, dtype=dtype)
-    of = births("immigration", rate=400.0, capacity=400)
-    net.configure(loss="mean_squared_error", selection=law(of).config())
-    x = np.random.default_rng(0).normal(size=(6, 64, 6)).astype(dtype)
-    before, after = runs.bear(net, x, np.ones((6, 3)))
-    assert net.alive["queries_dims"] == 1600
-    assert np.abs(after - before).max() <= 1e-5 * np.abs(before).max()
+def test_features_of_the_stream_cannot_be_born_beside_dimensions():
+    net = ep.vit((8, 8, 1), 3, dim=8, layers=1, heads=2, living_dims=True, living_stream=True)
+    x, y = data(net)
+    net.configure(selection=law(births()).config())
+    runs.bear(net, x, y)
+    assert DIMS in grown(net)
+    assert "stream" not in grown(net)
 
 
 # ---- runs ----------------------------------------------------------------------------------------
@@ -433,132 +416,3 @@ def test_files_copies_and_folding_keep_outputs(tmp_path):
     same(state(further[0]), state(further[1]))
     net.compact()
     exported.agree(net.folded().predict(x), outputs)
-
-
-# ---- refusals ------------------------------------------------------------------------------------
-
-
-def attention(*, queries=False, keys=False, values=False, one=False, bias=False, read=True):
-    """Return attention whose dimensions have a mass before the given parts, and after it (`read`).
-
-    With `one`, queries and keys are the same value. With `bias`, keys have a bias, so that their
-    weights alone do not make them.
-    """
-    config = {"activation": "identity", "axis": -1, "bias": False}
-    made = [{"kind": "dense", "name": "queries", "config": {"units": [2, 4]}}]
-    for name in ("values",) if one else ("keys", "values"):
-        made.append({"kind": "dense", "name": name, "inputs": ["input", "queries"], "config": {}})
-    names = {name: name for name in PARTS}
-    names |= {"keys": "queries"} if one else {}
-    if bias:
-        made.append({
-            "kind": "populations", "name": "biased", "inputs": ["keys"],
-            "config": config | {"mass": False, "bias": True},
-        })  # fmt: skip
-        names["keys"] = "biased"
-    shared = False
-    for name, on in zip(PARTS, (queries, keys, values), strict=True):
-        if on:
-            made.append({
-                "kind": "populations", "name": f"{name}_dims", "inputs": [names[name]],
-                "config": config | {"shared": shared},
-            })  # fmt: skip
-            names |= {of: f"{name}_dims" for of in PARTS if names[of] == names[name]}
-            shared = True
-    made.append({"kind": "attention", "name": "attention", "inputs": [names[n] for n in PARTS]})
-    if read:
-        made.append({
-            "kind": "populations", "name": "read", "config": config | {"shared": shared}
-        })  # fmt: skip
-    made.append({"kind": "dense", "name": "out", "config": {"units": [3], "contract": 3}})
-    return {"seed": 1, "input": [5, 6], "layers": made}
-
-
-REFUSED = {
-    "no mass before the product": ({}, "product of two of their outputs, none of them after"),
-    "a mass in both factors": (
-        {"queries": True, "keys": True}, "product of two of their outputs, both after"
-    ),
-    "queries that are the keys": (
-        {"queries": True, "one": True}, "product of two of their outputs, both after"
-    ),
-    "keys with a bias": ({"queries": True, "bias": True}, "no weights of their own make"),
-    "values with the mass twice": ({"queries": True, "values": True}, "more than once"),
-    "values without a mass": ({"queries": True, "read": False}, "before their masses"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("case", REFUSED)
-@pytest.mark.parametrize("core", [CORE32, CORE64], ids=name_of)
-def test_other_products_are_refused_with_a_reason(case, core):
-    settings, message = REFUSED[case]
-    net = core.Network(attention(**settings))
-    rule = {"rate": "number", "number": 1.0, "every": 1, "capacity": 2}
-    config = {"births": rule, "dynamics": "none", "upkeep": "soft"}
-    with pytest.raises(ValueError, match=f"births: expected populations that can.*{message}"):
-        net.configure(loss="mean_squared_error", selection=config)
-
-
-ALLOWED = {
-    "masses of queries": {"queries": True},
-    "masses of keys": {"keys": True},
-    "masses of queries and values": {"queries": True, "values": True, "read": False},
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", ALLOWED)
-def test_either_factor_may_have_the_masses(case, kind):
-    net = ep.Network(attention(**ALLOWED[case]), dtype="float64")
-    net.configure(
-        loss="mean_squared_error", selection=law(births(kind, rate=1.0, mutation=0)).config()
-    )
-    x = np.random.default_rng(0).normal(size=(6, 5, 6))
-    before, after = runs.bear(net, x, np.ones((6, 3)))
-    assert grown(net)
-    assert np.abs(after - before).max() <= 1e-12 * np.abs(before).max()
-
-
-def two_readers(second: bool) -> dict:
-    """Return two layers of attention that read the same keys; both have masses if `second`."""
-    dims = {"activation": "identity", "axis": -1, "bias": False}
-    whole = attention(queries=True)
-    made = whole["layers"][:-1]
-    like = {"inputs": ["input", "queries"], "config": {}}
-    made += [{"kind": "dense", "name": name} | like for name in ("queries2", "values2")]
-    queries = "queries2"
-    if second:
-        queries = "queries2_dims"
-        made.append({"kind": "populations", "name": queries, "inputs": ["queries2"]})
-        made[-1]["config"] = dims | {"shared": True}
-    inputs = [queries, "keys", "values2"]
-    made.append({"kind": "attention", "name": "attention2", "inputs": inputs})
-    made.append({"kind": "populations", "name": "read2", "config": dims | {"shared": True}})
-    for name, source in (("out", "read"), ("out2", "read2")):
-        inputs = [source, *(["out"] if name == "out2" else [])]
-        config = {"contract": 3} | ({"units": [3]} if name == "out" else {})
-        made.append({"kind": "dense", "name": name, "inputs": inputs, "config": config})
-    made.append({"kind": "sum", "name": "both", "inputs": ["out", "out2"]})
-    return whole | {"layers": made}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_keys_may_have_two_readers_if_both_have_masses(kind):
-    net = ep.Network(two_readers(True), dtype="float64")
-    rule = law(births(kind, rate=1.0, mutation=0)).config()
-    net.configure(loss="mean_squared_error", selection=rule)
-    x = np.random.default_rng(0).normal(size=(6, 5, 6))
-    before, after = runs.bear(net, x, np.ones((6, 3)))
-    assert grown(net) == {"queries_dims"}
-    assert np.abs(after - before).max() <= 1e-12 * np.abs(before).max()
-    with pytest.raises(ValueError, match="none of them after their masses"):
-        ep.Network(two_readers(False)).configure(loss="mean_squared_error", selection=rule)
-
-
-def test_features_of_the_stream_cannot_be_born_beside_dimensions():
-    net = ep.vit((8, 8, 1), 3, dim=8, layers=1, heads=2, living_dims=True, living_stream=True)
-    x, y = data(net)
-    net.configure(selection=law(births()).config())
-    runs.bear(net, x, y)
-    assert DIMS in grown(net)
-    assert "stream" not in grown(net)
