@@ -73,7 +73,7 @@ REFUSED = {
         {"queries": True, "keys": True}, "product of two of their outputs, both after"
     ),
     "queries that are the keys": (
-        {"queries": True, "same": ("queries", "keys")}, "product of two of their outputs, both after"
+        {"queries": True, "same": ("queries", "keys")}, "two of their outputs, both after"
     ),
     "keys with a bias": ({"queries": True, "bias": True}, "no weights of their own make"),
     "values with the mass twice": ({"queries": True, "values": True}, "more than once"),
