@@ -51,7 +51,8 @@ SETTINGS = tuple({"rate": rate, "decay": d} for rate in (1e-3, 2e-3, 4e-3) for d
 BETWEEN = tuple({"rate": rate, "decay": 0.25} for rate in (1e-3, 2e-3, 4e-3))
 DROPOUTS = tuple({"dropout": share} for share in (0.1, 0.2, 0.3, 0.4))
 MASSES = ({"mass": 1.0}, {"mass": 2.5})
-OF_SCHEDULE = ("end", "mass")  # the settings that a method takes as keyword arguments
+# the settings that a method takes as keyword arguments
+OF_SCHEDULE = ("end", "mass", "first", "later", "more")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Method:
     """A way of training; each method is a row of a table.
 
     A setting has the keys "rate" and "decay". It may also have "dropout", "epochs" and "pressure",
-    which override the attributes, and "end" and "mass", which are keyword arguments of `run`.
+    which override the attributes, and those of OF_SCHEDULE, which are keyword arguments of `run`.
 
     Attributes:
         run: the function that trains.
@@ -390,7 +391,10 @@ def summary(task: Task, settings: Mapping[str, Setting], rows: list[Row]) -> dic
             losses = [row[name]["loss"] for row in some]
             found |= {"loss": lab.mean(losses), "loss_deviation": lab.deviation(losses)}
         timed = [row[name]["seconds"] for row in some if "seconds" in row[name]]
-        epochs = settings.get(name, {}).get("epochs", method.epochs)
+        setting = settings.get(name, {})
+        epochs = setting.get("epochs", method.epochs)
+        if "first" in setting:
+            epochs = setting["first"] + setting["more"]
         found |= {"epochs": epochs, "seconds": lab.mean(timed or [0.0]), "minus": {}}
         for ours in selections if method.of else ():
             both = [row for row in some if ours in row]

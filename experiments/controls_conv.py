@@ -3,8 +3,10 @@
 The networks are LeNet-5 on MNIST, and three convolutions of 32, 64 and 128 filters on
 Fashion-MNIST. The methods are those of controls.py. "moved" after a name: training images are
 shifted at random by up to one pixel along both axes. Settings are chosen on 5,000 validation
-images, without shifts; pressures give both runs of selection about the same size. A script that was
-stopped continues when it is started again. EVOPRUNE_DATA names the folder that has fashion-mnist/.
+images, without shifts; pressures give both runs of selection about the same size. "Two phases":
+after `first` epochs, the network that is left is trained for `more` epochs at the learning rate
+`later` (schedules.py). A script that was stopped continues when it is started again. EVOPRUNE_DATA
+names the folder that has fashion-mnist/.
 """
 
 from __future__ import annotations
@@ -52,6 +54,8 @@ LENET = MovedTask(
 )
 
 FOUR = [*RATES[:2], SLOW, FAST]
+LATER = [{"later": rate} for rate in (4e-3, 6e-3, 1e-2)]
+THREE_MASSES = [*MASSES[1:], MASSES[0], {"mass": 5.0}]
 CNN = Task(
     Job("cnn 32-64-128", data="fashion-mnist", selection={"pressure": 1.1}),
     {
@@ -60,6 +64,32 @@ CNN = Task(
         "one cut": Method(one_cut, 10, "ours", settings=[RATES[1], FAST]),
         "from scratch, longer": Method(
             from_scratch, 18, "ours", start=RATES[1], stages=(MASSES, [{}, FAST])
+        ),
+        "ours, two phases": Method(
+            selection,
+            10,
+            start={**RATES[1], "first": 4, "more": 8},
+            stages=(LATER, [{}, {"first": 3, "more": 10}]),
+            seeds=5,
+        ),
+        "gradual, two phases": Method(
+            gradual,
+            10,
+            "ours, two phases",
+            start={**RATES[1], "mass": 2.5, "end": 0.4, "first": 4, "more": 9},
+            stages=(LATER, THREE_MASSES, [{}, FAST]),
+            seeds=5,
+        ),
+        "from scratch, as two phases": Method(
+            from_scratch,
+            22,
+            "ours, two phases",
+            start={**FAST, "mass": 2.5},
+            stages=([{"rate": r} for r in (2e-3, 4e-3, 6e-3, 1e-2)], THREE_MASSES),
+            seeds=5,
+        ),
+        "replay, two phases": Method(
+            replay, 10, "ours, two phases", tuned_as="ours, two phases", seeds=3
         ),
         "replay": Method(replay, 10, "ours", tuned_as="ours"),
         "uniform": Method(uniform, 10, "ours", tuned_as="gradual"),

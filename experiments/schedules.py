@@ -3,13 +3,17 @@
 Each takes the job, the data to train on, and what was found by the run of selection with the same
 seed; keyword arguments are settings of the schedule. It returns the trained network and its cost:
 multiply-adds of forward passes for one sample, summed over epochs.
+
+Most take a second phase: the run, with its schedules, ends after `first` epochs, and the remaining
+network is trained for `more` epochs without selection or pruning, by a new optimizer at the
+learning rate `later`.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jobs
@@ -55,16 +59,28 @@ def run_of(job: Job) -> dict[str, Any]:
     }
 
 
-def selection(job: Job, train: Any, found: Found) -> Trained:
+def selection(job: Job, train: Any, found: Found, **phase: float) -> Trained:
     """Train under selection; set `found.deaths` to the extinctions."""
     net = jobs.network_of(job)
     trainer = ep.Trainer(
         net, selection=jobs.selection_of(job.selection), optimizer=jobs.optimizer_of(job)
     )
-    history = trainer.fit(train, **run_of(job))
+    history = trainer.fit(train, **run_of(job), until=phase.get("first"))
     found.deaths = history.extinctions
     macs = np.append(net.founding_macs, history["macs"])
-    return Trained(net, float((macs[1:] + macs[:-1]).sum() / 2))
+    return train_on(Trained(net, float((macs[1:] + macs[:-1]).sum() / 2)), job, train, **phase)
+
+
+def train_on(
+    trained: Trained, job: Job, train: Any, first: float = 0, later: float = 0.0, more: float = 0
+) -> Trained:
+    """Train a network in the second phase, if there is one (see the top of this file)."""
+    if first:
+        after = replace(job, rate=later, epochs=int(more))
+        trainer = ep.Trainer(trained.net, selection=None, optimizer=jobs.optimizer_of(after))
+        trainer.fit(train, **run_of(after))
+        trained.macs += trained.net.macs * more
+    return trained
 
 
 def in_parts(
@@ -73,11 +89,14 @@ def in_parts(
     at: Sequence[float],
     act: Callable[[int, ep.Network], None],
     mass: float = 1.0,
+    **phase: float,
 ) -> Trained:
     """Train without selection; call `act(i, net)` at epoch `at[i]`, which may be a fraction.
 
     `mass` is the mass of every population, a factor on its output.
     """
+    end = float(phase.get("first", job.epochs))
+    at = [epoch for epoch in at if epoch <= end]
     net = jobs.network_of(job)
     if mass != 1.0:
         for name in net:
@@ -85,26 +104,27 @@ def in_parts(
                 net[name] = np.full(net[name].shape, mass)
     trained = Trained(net)
     trainer = ep.Trainer(net, selection=None, optimizer=jobs.optimizer_of(job))
-    ends = [0.0, *at, float(job.epochs)]
+    ends = [0.0, *at, end]
     for i in range(len(at) + 1):
-        until = at[i] if i < len(at) else None
         trained.macs += net.macs * (ends[i + 1] - ends[i])
         if i == 0:
-            trainer.fit(train, **run_of(job), until=until)
-        else:
-            trainer.resume(train, until=until, progress=False)
+            trainer.fit(train, **run_of(job), until=ends[1])
+        elif ends[i + 1] > ends[i]:
+            trainer.resume(train, until=ends[i + 1], progress=False)
         if i < len(at):
             act(i, net)
-    return trained
+    return train_on(trained, job, train, **phase)
 
 
-def on_the_way(job: Job, train: Any, sizes: Mapping[float, Sequence[int]]) -> Trained:
+def on_the_way(
+    job: Job, train: Any, sizes: Mapping[float, Sequence[int]], **phase: float
+) -> Trained:
     """Prune by norm in several cuts; `sizes` has the epoch of every cut, and its sizes by layer."""
 
     def act(i: int, net: ep.Network) -> None:
         net.prune(keep=dict(zip(net.born, list(sizes.values())[i], strict=True)), by="norm")
 
-    return in_parts(job, train, list(sizes), act)
+    return in_parts(job, train, list(sizes), act, **phase)
 
 
 def born(job: Job) -> list[int]:
@@ -112,7 +132,7 @@ def born(job: Job) -> list[int]:
     return list(jobs.network_of(job).born.values())
 
 
-def cubic(job: Job, train: Any, shape: Sequence[int], end: float) -> Trained:
+def cubic(job: Job, train: Any, shape: Sequence[int], end: float, **phase: float) -> Trained:
     """Prune to a shape along a cubic schedule, reached after the share `end` of the run."""
     cuts, founders = int(end * job.epochs * CUTS_PER_EPOCH), born(job)
     sizes = {}
@@ -120,12 +140,12 @@ def cubic(job: Job, train: Any, shape: Sequence[int], end: float) -> Trained:
         left = (1 - i / cuts) ** 3  # share of all removals that come after this cut
         kept = [round(n + (most - n) * left) for most, n in zip(founders, shape, strict=True)]
         sizes[i / CUTS_PER_EPOCH] = kept
-    return on_the_way(job, train, sizes)
+    return on_the_way(job, train, sizes, **phase)
 
 
-def gradual(job: Job, train: Any, found: Found, end: float = END) -> Trained:
+def gradual(job: Job, train: Any, found: Found, end: float = END, **phase: float) -> Trained:
     """Prune along a cubic schedule."""
-    return cubic(job, train, found.shape, end)
+    return cubic(job, train, found.shape, end, **phase)
 
 
 def uniform(job: Job, train: Any, found: Found, end: float = END) -> Trained:
@@ -158,7 +178,7 @@ def iterative(job: Job, train: Any, found: Found, end: float = END) -> Trained:
     return on_the_way(job, train, sizes)
 
 
-def replay(job: Job, train: Any, found: Found) -> Trained:
+def replay(job: Job, train: Any, found: Found, **phase: float) -> Trained:
     """Train, and remove as many populations as selection did, but chosen at random.
 
     They are removed from the same layers at about the same steps: neighboring steps with removals
@@ -178,7 +198,8 @@ def replay(job: Job, train: Any, found: Found) -> Trained:
                 net.kill(layer, chance.choice(net.births(layer), n, replace=False))
         net.compact()
 
-    return in_parts(job, train, [max(1, int(chunk[-1])) / per_epoch for chunk in chunks], act)
+    at = [max(1, int(chunk[-1])) / per_epoch for chunk in chunks]
+    return in_parts(job, train, at, act, **phase)
 
 
 def from_scratch(job: Job, train: Any, found: Found, mass: float = 1.0) -> Trained:
