@@ -55,6 +55,7 @@ LENET = MovedTask(
 
 FOUR = [*RATES[:2], SLOW, FAST]
 LATER = [{"later": rate} for rate in (4e-3, 6e-3, 1e-2)]
+LESS = [{}, {"decay": 0.02}]
 THREE_MASSES = [*MASSES[1:], MASSES[0], {"mass": 5.0}]
 CNN = Task(
     Job("cnn 32-64-128", data="fashion-mnist", selection={"pressure": 1.1}),
@@ -69,7 +70,7 @@ CNN = Task(
             selection,
             10,
             start={**RATES[1], "first": 4, "more": 8},
-            stages=(LATER, [{}, {"first": 3, "more": 10}]),
+            stages=(LATER, [{}, {"first": 3, "more": 10}], LESS),
             seeds=5,
         ),
         "gradual, two phases": Method(
@@ -77,7 +78,7 @@ CNN = Task(
             10,
             "ours, two phases",
             start={**RATES[1], "mass": 2.5, "end": 0.4, "first": 4, "more": 9},
-            stages=(LATER, THREE_MASSES, [{}, FAST]),
+            stages=(LATER, THREE_MASSES, [{}, FAST], LESS),
             seeds=5,
         ),
         "from scratch, as two phases": Method(
@@ -85,7 +86,7 @@ CNN = Task(
             22,
             "ours, two phases",
             start={**FAST, "mass": 2.5},
-            stages=([{"rate": r} for r in (2e-3, 4e-3, 6e-3, 1e-2)], THREE_MASSES),
+            stages=([{"rate": r} for r in (4e-3, 6e-3, 1e-2)], THREE_MASSES, LESS),
             seeds=5,
         ),
         "replay, two phases": Method(
