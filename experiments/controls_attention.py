@@ -3,9 +3,10 @@
 The networks are a vision transformer on MNIST, and a language model of characters on tiny
 Shakespeare, whose result is the loss of the next character in nats. The methods are those of
 controls.py; each layer of heads and each layer of neurons is given its number. Uniform shares and
-random removal have the settings of gradual pruning and of selection. Settings are chosen on 5,000
-validation images, or the last tenth of the training text. A script that was stopped continues when
-it is started again. EVOPRUNE_DATA names the folder that has tiny-shakespeare/.
+random removal have the settings of gradual pruning and of selection. "Two phases": see
+controls_conv.py. Settings are chosen on 5,000 validation images, or the last tenth of the training
+text. A script that was stopped continues when it is started again. EVOPRUNE_DATA names the folder
+that has tiny-shakespeare/.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from schedules import from_scratch, gradual, one_cut, replay, selection, uniform
 
 EPOCHS, TEXT_EPOCHS = 10, 4
 RATES = [{"rate": rate, "decay": d} for rate, d in ((1e-3, 0.5), (1e-3, 0.1), (2e-3, 0.1))]
+HIGHER = [*RATES[1:], {"rate": 3e-3, "decay": 0.1}]
+LATER = [{"later": rate} for rate in (2e-3, 3e-3)]
 
 VIT = Task(
     Job("vit", selection={"pressure": 1.5}, batch=64),
@@ -29,7 +32,7 @@ VIT = Task(
         "replay": Method(replay, EPOCHS, "ours", tuned_as="ours"),
         "uniform": Method(uniform, EPOCHS, "ours", tuned_as="gradual"),
         "from scratch, longer": Method(
-            from_scratch, 13, "ours", start=MASSES[0], stages=(RATES, MASSES)
+            from_scratch, 13, "ours", start=MASSES[0], stages=(HIGHER, MASSES)
         ),
     },
     settings=RATES,
@@ -41,11 +44,28 @@ CHARACTERS = Task(
         "ours": Method(selection, TEXT_EPOCHS),
         "gradual": Method(gradual, TEXT_EPOCHS, "ours", stages=(RATES[::2], [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, TEXT_EPOCHS, "ours"),
+        "ours, two phases": Method(
+            selection,
+            TEXT_EPOCHS,
+            start={**RATES[1], "first": 1.5, "more": 3},
+            stages=(LATER, RATES[1:]),
+        ),
+        "gradual, two phases": Method(
+            gradual,
+            TEXT_EPOCHS,
+            "ours, two phases",
+            start={**RATES[2], "end": 0.375, "first": 1.5, "more": 3},
+            stages=(LATER, RATES[1:]),
+        ),
+        "from scratch, as two phases": Method(
+            from_scratch,
+            TEXT_EPOCHS + 1,
+            "ours, two phases",
+            start=MASSES[0],
+            stages=(HIGHER[1:], MASSES),
+        ),
         "replay": Method(replay, TEXT_EPOCHS, "ours", tuned_as="ours"),
         "uniform": Method(uniform, TEXT_EPOCHS, "ours", tuned_as="gradual"),
-        "from scratch, longer": Method(
-            from_scratch, TEXT_EPOCHS + 1, "ours", start=MASSES[0], stages=(RATES[::2], MASSES)
-        ),
     },
     settings=RATES[::2],
     seeds=3,

@@ -42,6 +42,10 @@ SHOWN = {
     "gradual, moved": "gradual pruning with moved images",
     "one cut, moved": "one cut with moved images",
     "from scratch, moved": "the shape from scratch with moved images, as many multiply-adds",
+    "ours, two phases": "selection in two phases",
+    "gradual, two phases": "gradual pruning in two phases",
+    "replay, two phases": "as many removed at random, in two phases",
+    "from scratch, as two phases": "the shape trained from scratch, as long as two phases",
     "ours, dropout": "selection with input dropout",
     "gradual, dropout": "gradual pruning with input dropout",
     "gradual, dropout, shorter": "gradual pruning with input dropout, best on the test set",
@@ -59,6 +63,7 @@ OURS = {
     "ours": "selection",
     "ours, dropout": "selection with input dropout",
     "ours, moved": "selection with moved images",
+    "ours, two phases": "selection in two phases",
 }
 CHOSEN_BY = 100  # the first seed of the runs that choose settings, as in controls.py
 QUANTILE = {  # number n of seeds -> 97.5 % quantile of Student's t with n - 1 degrees of freedom
@@ -117,6 +122,8 @@ def chosen(setting: dict[str, float]) -> str:
     words = {"dropout": "dropout {:g}", "end": "pruned until {:.0%}", "mass": "mass {:g}"}
     told = [f"{setting['rate']:g}", f"{setting['decay']:g}"]
     told += [words[key].format(setting[key]) for key in words if key in setting]
+    if "later" in setting:
+        told.append(f"{setting['later']:g} after {setting['first']:g} epochs")
     return ", ".join(told)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +62,29 @@ def test_uniform_shares_have_the_nearest_multiply_adds(cuts):
     shapes = [[max(1, i), max(1, round(i / 2))] for i in range(1, 17)]
     distance = [abs(20 * a + a * b + 3 * b - 101) for a, b in shapes]
     assert found == shapes[distance.index(min(distance))]
+
+
+def test_a_second_phase_trains_the_final_shape(module):
+    schedules, ep = module("schedules"), module("evoprune")
+    job = schedules.Job(net="mlp 20-16-8-3", epochs=4, batch=32)
+    random = np.random.default_rng(0)
+    data = ep.datasets.Dataset(random.normal(size=(64, 20)), random.integers(0, 3, 64))
+    found = schedules.Found({"alive": [4, 3]})
+    optimizers = []
+    optimizer_of = schedules.jobs.optimizer_of
+    schedules.jobs.optimizer_of = lambda job: optimizers.append(job) or optimizer_of(job)
+    try:
+        phases = {"end": 0.25, "first": 2, "later": 0.01, "more": 3}
+        trained = schedules.gradual(job, data, found, **phases)
+    finally:
+        schedules.jobs.optimizer_of = optimizer_of
+    assert list(trained.net.alive.values()) == [4, 3]
+    assert [(one.rate, one.epochs) for one in optimizers] == [(2e-3, 4), (0.01, 3)]
+    shapes = [(16, 8)]  # before each of the cuts, which are a quarter of an epoch apart
+    shapes += [(4 + 12 * left, 3 + 5 * left) for left in ((3 / 4) ** 3, (1 / 2) ** 3, (1 / 4) ** 3)]
+    shapes = [(round(a), round(b)) for a, b in shapes]
+    costs = [20 * a + a * b + 3 * b for a, b in [*shapes, (4, 3)]]
+    assert trained.macs == pytest.approx(sum(costs[:4]) / 4 + costs[4] * (1 + 3))
 
 
 def test_the_two_best_settings_are_run_with_the_other_seeds(module, monkeypatch):
@@ -177,6 +202,20 @@ def test_tables_of_the_page_are_those_of_the_results(module):
     for name in page.HEADS:
         facts = json.loads((EXPERIMENTS / "results" / f"{name}.json").read_text())
         assert "\n".join(page.table(name, facts)) in page.PAGE.read_text(), name
+
+
+def test_figures_of_the_text_are_in_a_table(module):
+    page = module("controls_page").PAGE
+    text = page.read_text()
+    tables = re.findall(r"<!-- table: .*?<!-- end of table -->", text, re.S)
+    for table in tables:
+        text = text.replace(table, "")
+    text = re.sub(r"`[^`]*`|\]\([^)]*\)", "", text)  # code, and addresses of links
+    known = set(re.findall(r"\d+\.\d+", "".join(tables)))
+    known |= set(re.findall(r"\d+\.\d+", page.with_name("benchmarks.md").read_text()))
+    figures = re.findall(r"\d+\.\d\d+", text)
+    assert len(figures) > 50
+    assert [figure for figure in figures if figure not in known] == []
 
 
 def test_quantiles_are_those_of_students_t(module):
