@@ -71,7 +71,7 @@ CNN = Task(
             10,
             start={**RATES[1], "first": 4, "more": 8},
             stages=(LATER, [{}, {"first": 3, "more": 10}], LESS),
-            seeds=5,
+            seeds=10,
         ),
         "gradual, two phases": Method(
             gradual,
@@ -79,7 +79,7 @@ CNN = Task(
             "ours, two phases",
             start={**RATES[1], "mass": 2.5, "end": 0.4, "first": 4, "more": 9},
             stages=(LATER, THREE_MASSES, [{}, FAST], LESS),
-            seeds=5,
+            seeds=10,
         ),
         "from scratch, as two phases": Method(
             from_scratch,
