@@ -29,11 +29,11 @@ VIT = Task(
         "ours": Method(selection, EPOCHS),
         "gradual": Method(gradual, EPOCHS, "ours", stages=(RATES, [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, EPOCHS, "ours"),
-        "replay": Method(replay, EPOCHS, "ours", tuned_as="ours"),
-        "uniform": Method(uniform, EPOCHS, "ours", tuned_as="gradual"),
         "from scratch, longer": Method(
             from_scratch, 13, "ours", start=MASSES[0], stages=(HIGHER, MASSES)
         ),
+        "replay": Method(replay, EPOCHS, "ours", tuned_as="ours"),
+        "uniform": Method(uniform, EPOCHS, "ours", tuned_as="gradual"),
     },
     settings=RATES,
     seeds=3,
