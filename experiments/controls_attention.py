@@ -2,11 +2,9 @@
 
 The networks are a vision transformer on MNIST, and a language model of characters on tiny
 Shakespeare, whose result is the loss of the next character in nats. The methods are those of
-controls.py; each layer of heads and each layer of neurons is given its number. Uniform shares and
-random removal have the settings of gradual pruning and of selection. "Two phases": see
-controls_conv.py. Settings are chosen on 5,000 validation images, or the last tenth of the training
-text. A script that was stopped continues when it is started again. EVOPRUNE_DATA names the folder
-that has tiny-shakespeare/.
+controls.py; each layer of heads and each layer of neurons is given its number. Settings are chosen
+on 5,000 validation images, or the last tenth of the training text. A script that was stopped
+continues when it is started again. EVOPRUNE_DATA names the folder that has tiny-shakespeare/.
 """
 
 from __future__ import annotations
@@ -16,26 +14,23 @@ from functools import partial
 import lab
 from controls import MASSES, Method, Task, script
 from jobs import Job
-from schedules import from_scratch, gradual, one_cut, replay, selection, uniform
+from schedules import from_scratch, gradual, one_cut, selection
 
 EPOCHS, TEXT_EPOCHS = 10, 4
 RATES = [{"rate": rate, "decay": d} for rate, d in ((1e-3, 0.5), (1e-3, 0.1), (2e-3, 0.1))]
-HIGHER = [*RATES[1:], {"rate": 3e-3, "decay": 0.1}]
-LATER = [{"later": rate} for rate in (2e-3, 3e-3)]
+FOUR = [*RATES, {"rate": 3e-3, "decay": 0.1}]
 
 VIT = Task(
     Job("vit", selection={"pressure": 1.5}, batch=64),
     {
         "ours": Method(selection, EPOCHS),
-        "gradual": Method(gradual, EPOCHS, "ours", stages=(RATES, [{}, {"end": 0.5}])),
+        "gradual": Method(gradual, EPOCHS, "ours", stages=(FOUR, [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, EPOCHS, "ours"),
         "from scratch, longer": Method(
-            from_scratch, 13, "ours", start=MASSES[0], stages=(HIGHER, MASSES)
+            from_scratch, 13, "ours", start=MASSES[0], stages=(FOUR, MASSES)
         ),
-        "replay": Method(replay, EPOCHS, "ours", tuned_as="ours"),
-        "uniform": Method(uniform, EPOCHS, "ours", tuned_as="gradual"),
     },
-    settings=RATES,
+    settings=FOUR,
     seeds=3,
 )
 CHARACTERS = Task(
@@ -44,24 +39,6 @@ CHARACTERS = Task(
         "ours": Method(selection, TEXT_EPOCHS),
         "gradual": Method(gradual, TEXT_EPOCHS, "ours", stages=(RATES[::2], [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, TEXT_EPOCHS, "ours"),
-        "ours, two phases": Method(
-            selection,
-            TEXT_EPOCHS,
-            start={**RATES[1], "first": 1.5, "more": 3},
-            stages=(LATER,),
-        ),
-        "gradual, two phases": Method(
-            gradual,
-            TEXT_EPOCHS,
-            "ours, two phases",
-            start={**RATES[2], "end": 0.375, "first": 1.5, "more": 3},
-            stages=(LATER,),
-        ),
-        "from scratch, as two phases": Method(
-            from_scratch, TEXT_EPOCHS + 1, "ours, two phases", settings=HIGHER
-        ),
-        "replay": Method(replay, TEXT_EPOCHS, "ours", tuned_as="ours"),
-        "uniform": Method(uniform, TEXT_EPOCHS, "ours", tuned_as="gradual"),
     },
     settings=RATES[::2],
     seeds=3,
