@@ -27,7 +27,7 @@ VIT = Task(
         "gradual": Method(gradual, EPOCHS, "ours", stages=(FOUR, [{}, {"end": 0.5}])),
         "one cut": Method(one_cut, EPOCHS, "ours"),
         "from scratch, longer": Method(
-            from_scratch, 13, "ours", start=MASSES[0], stages=(FOUR, MASSES)
+            from_scratch, 13, "ours", start=MASSES[0], stages=(FOUR[1:], MASSES)
         ),
     },
     settings=FOUR,
