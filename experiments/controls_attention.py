@@ -24,10 +24,9 @@ VIT = Task(
     Job("vit", selection={"pressure": 1.5}, batch=64),
     {
         "ours": Method(selection, EPOCHS),
-        "gradual": Method(gradual, EPOCHS, "ours", stages=(FOUR, [{}, {"end": 0.5}])),
-        "one cut": Method(one_cut, EPOCHS, "ours"),
+        "gradual": Method(gradual, EPOCHS, "ours", stages=(FOUR[2:], [{}, {"end": 0.5}])),
         "from scratch, longer": Method(
-            from_scratch, 13, "ours", start=MASSES[0], stages=(FOUR[1:], MASSES)
+            from_scratch, 13, "ours", start=MASSES[0], stages=(FOUR[2:], MASSES)
         ),
     },
     settings=FOUR,
