@@ -43,6 +43,7 @@ SHOWN = {
     "one cut, moved": "one cut with moved images",
     "from scratch, moved": "the shape from scratch with moved images, as many multiply-adds",
     "ours, two phases": "selection in two phases",
+    "ours, two phases, one seed": "the same with the later rate that one seed chose",
     "gradual, two phases": "gradual pruning in two phases",
     "replay, two phases": "as many removed at random, in two phases",
     "from scratch, as two phases": "the shape trained from scratch, as long as two phases",
