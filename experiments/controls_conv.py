@@ -57,8 +57,8 @@ FOUR = [*RATES[:2], SLOW, FAST]
 THREE = (CHOSEN_BY, CHOSEN_BY + 1, CHOSEN_BY + 2)
 # Three seeds choose the later rate of two phases. One seed had chosen 0.01 for both methods, with
 # which one run of selection in ten is bad. The rest of `start` was chosen by one seed (the results
-# list these runs): a shorter first phase, a decay of 0.02 and, for gradual pruning, other masses and
-# a higher first rate were not better.
+# list these runs): a shorter first phase, a decay of 0.02 and, for gradual pruning, other masses
+# and a higher first rate were not better.
 AT_FIRST = {**RATES[1], "first": 4, "more": 8, "later": 1e-2}
 LATER = [{"later": rate} for rate in (4e-3, 6e-3, 1e-2)]
 LESS = [{}, {"decay": 0.02}]
