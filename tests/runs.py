@@ -74,6 +74,21 @@ def same(one: dict, other: dict) -> bool:
     )
 
 
+def grown_state(net: Any) -> tuple[dict[str, Any], dict[str, list[int]], dict[str, int]]:
+    """Return copies of a network's arrays and moments, its birth ids, and how many were born."""
+    arrays = {n: a.copy() for n, a in net.items()}
+    for i, group in enumerate(net.moments):
+        arrays |= {f"{i}:{n}": group[n].copy() for n in net}
+    return arrays, {n: net.births(n).tolist() for n in net.born}, net.ever_born
+
+
+def assert_same(one: tuple, other: tuple) -> None:
+    """Assert that two results of `grown_state` are equal, bit by bit."""
+    for name, array in one[0].items():
+        assert np.array_equal(array, other[0][name]), name
+    assert one[1:] == other[1:]
+
+
 def alive(net: Any) -> dict[str, int]:
     return {row["layer"]: row["alive"] for row in net.describe()["populations"]}
 

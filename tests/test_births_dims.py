@@ -332,19 +332,6 @@ def fitted(selection, epochs=8, until=None, net=None):
     return trainer
 
 
-def state(net: ep.Network):
-    arrays = {n: a.copy() for n, a in net.items()}
-    for i, group in enumerate(net.moments):
-        arrays |= {f"{i}:{n}": group[n].copy() for n in net}
-    return arrays, {n: net.births(n).tolist() for n in net.born}, net.ever_born
-
-
-def same(one, other):
-    for name, array in one[0].items():
-        assert np.array_equal(array, other[0][name]), name
-    assert one[1:] == other[1:]
-
-
 def test_dimensions_are_born_in_training_and_their_descent_is_recorded():
     trainer = fitted(settings())
     net, history = trainer.network, trainer.history
@@ -374,9 +361,9 @@ def test_results_do_not_depend_on_threads(kind):
             strength=np.ones(30), threads=threads,
         )  # fmt: skip
         assert net.ever_born[DIMS] > net.born[DIMS]
-        found.append((state(net), record["births"].tolist(), record["deaths"].tolist()))
+        found.append((runs.grown_state(net), record["births"].tolist(), record["deaths"].tolist()))
     for other in found[1:]:
-        same(found[0][0], other[0])
+        runs.assert_same(found[0][0], other[0])
         assert found[0][1:] == other[1:]
 
 
@@ -389,7 +376,7 @@ def test_a_resumed_trainer_equals_an_uninterrupted_one(tmp_path, kind):
     again.restore(tmp_path / "state")
     again.resume(*images(), progress=False)
     assert (whole.history.births["layer"] == DIMS).any()
-    same(state(whole.network), state(again.network))
+    runs.assert_same(runs.grown_state(whole.network), runs.grown_state(again.network))
     assert np.array_equal(whole.history.births, again.history.births)
 
 
@@ -410,9 +397,9 @@ def test_files_copies_and_folding_keep_outputs(tmp_path):
     net.save(tmp_path / "net.safetensors", moments=True)
     loaded = ep.load(tmp_path / "net.safetensors")
     for other in (loaded, copy.deepcopy(net)):
-        same(state(net), state(other))
+        runs.assert_same(runs.grown_state(net), runs.grown_state(other))
         assert np.array_equal(other.predict(x), outputs)
     further = [fitted(settings(), epochs=6, net=n).network for n in (loaded, net.copy())]
-    same(state(further[0]), state(further[1]))
+    runs.assert_same(runs.grown_state(further[0]), runs.grown_state(further[1]))
     net.compact()
     exported.agree(net.folded().predict(x), outputs)

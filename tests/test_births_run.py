@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+import runs
 
 import evoprune as ep
 
@@ -33,19 +34,6 @@ def fitted(selection, epochs=12, until=None, net=None):
     return trainer
 
 
-def state(net):
-    arrays = {n: a.copy() for n, a in net.items()}
-    for i, group in enumerate(net.moments):
-        arrays |= {f"{i}:{n}": group[n].copy() for n in net}
-    return arrays, {n: net.births(n).tolist() for n in net.born}, net.ever_born
-
-
-def same(one, other):
-    for name, array in one[0].items():
-        assert np.array_equal(array, other[0][name]), name
-    assert one[1:] == other[1:]
-
-
 @pytest.mark.parametrize("clip", [0.0, 0.5])
 @pytest.mark.parametrize("kind", ["division", "immigration"])
 def test_results_do_not_depend_on_threads(kind, clip):
@@ -59,9 +47,9 @@ def test_results_do_not_depend_on_threads(kind, clip):
             x, y, batch=16, first=0, rate=level, pressure=np.full(60, 0.7), strength=np.ones(60),
             threads=threads,
         )  # fmt: skip
-        found.append((state(net), record["births"].tolist(), record["deaths"].tolist()))
+        found.append((runs.grown_state(net), record["births"].tolist(), record["deaths"].tolist()))
     assert len(found[0][1]) > 10
-    same(found[0][0], found[1][0])
+    runs.assert_same(found[0][0], found[1][0])
     assert found[0][1:] == found[1][1:]
 
 
@@ -75,7 +63,7 @@ def test_a_resumed_trainer_equals_an_uninterrupted_one(tmp_path, kind):
     again = ep.Trainer(fresh, selection=selection, optimizer=ep.AdamW(3e-3))
     again.restore(tmp_path / "state")
     again.resume(*data(), progress=False)
-    same(state(whole.network), state(again.network))
+    runs.assert_same(runs.grown_state(whole.network), runs.grown_state(again.network))
     history, other = whole.history, again.history
     assert len(history.births) > 3
     for name in ("births", "extinctions"):
@@ -119,7 +107,7 @@ def trained(net, kind, steps, calls, removal="auto"):
             strength=np.ones(n), threads=2, keep=True,
         )  # fmt: skip
         rows += record["births"].tolist()
-    arrays, *ids = state(net)
+    arrays, *ids = runs.grown_state(net)
     arrays |= {f"gradient:{n}": net.gradients[n].copy() for n in net}
     arrays |= {f"activation:{n}": a.copy() for n, a in net.activations.items()}
     return (arrays, *ids), rows
@@ -138,7 +126,7 @@ def test_births_within_a_call_equal_births_at_its_end(name, kind):
     assert len(born) > 5
     assert born == too
     assert name != "features" or any(row[1] == 0 for row in born)  # features have returned
-    same(one, other)
+    runs.assert_same(one, other)
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -156,7 +144,7 @@ def test_activations_that_are_not_kept_cannot_be_read_after_births(name):
             )  # fmt: skip
     kept, unseen = nets
     assert any(n > kept.born[layer] for layer, n in kept.ever_born.items())
-    same(state(kept), state(unseen))
+    runs.assert_same(runs.grown_state(kept), runs.grown_state(unseen))
     for tensor in kept:
         assert np.array_equal(kept.gradients[tensor], unseen.gradients[tensor]), tensor
     first = next(iter(kept.activations))
@@ -187,7 +175,7 @@ def test_a_view_keeps_its_values_through_births(kind):
         if call % 2:
             kept += [(nets[1][n], nets[1][n].copy()) for n in ("dense1.weight", "dense2.weight")]
     assert nets[0].ever_born["populations1"] > 20
-    same(state(nets[0]), state(nets[1]))
+    runs.assert_same(runs.grown_state(nets[0]), runs.grown_state(nets[1]))
     assert len({view.shape for view, _ in kept}) > 5
     for view, values in kept:
         assert np.array_equal(view, values)
@@ -237,7 +225,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_where_features_return(tmp_pat
     again = ep.Trainer(without_features(), selection=selection, optimizer=ep.AdamW(3e-3))
     again.restore(tmp_path / "state")
     again.resume(*data(), progress=False)
-    same(state(whole.network), state(again.network))
+    runs.assert_same(runs.grown_state(whole.network), runs.grown_state(again.network))
     history, other = whole.history, again.history
     assert history.returns["layer"].tolist() == ["features"] * len(history.returns)
     assert len(history.returns) > 3
@@ -261,18 +249,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one_where_features_return(tmp_pat
     further = [
         fitted(selection, epochs=6, net=n) for n in (ep.load(tmp_path / "net.safetensors"), net)
     ]
-    same(state(further[0].network), state(further[1].network))
+    runs.assert_same(runs.grown_state(further[0].network), runs.grown_state(further[1].network))
 
 
 def test_copies_files_and_pickles_keep_ids_and_the_next_id(tmp_path):
     net = fitted(settings()).network
     assert any(n > net.born[layer] for layer, n in net.ever_born.items())
     net.save(tmp_path / "net.safetensors", moments=True)
-    same(state(net), state(net.copy()))
-    same(state(net), state(pickle.loads(pickle.dumps(net))))
-    same(state(net), state(ep.load(tmp_path / "net.safetensors")))
+    runs.assert_same(runs.grown_state(net), runs.grown_state(net.copy()))
+    runs.assert_same(runs.grown_state(net), runs.grown_state(pickle.loads(pickle.dumps(net))))
+    runs.assert_same(runs.grown_state(net), runs.grown_state(ep.load(tmp_path / "net.safetensors")))
     further = [fitted(settings(), epochs=6, net=n).network for n in (net.copy(), net)]
-    same(state(further[0]), state(further[1]))
+    runs.assert_same(runs.grown_state(further[0]), runs.grown_state(further[1]))
     folded = net.folded()
     x, _ = data()
     assert np.allclose(folded.predict(x), net.predict(x), atol=1e-4)
